@@ -1,0 +1,184 @@
+"""The `course` command: thin verbs over the library; each imports what it needs when it is called."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="The All-in-One Restoration Workbook.")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+
+
+def _print(data, text: str, as_json: bool) -> None:
+    print(json.dumps(data, indent=2, ensure_ascii=False, default=str) if as_json else text)
+
+
+def _parameters(pairs: list[tuple[str, str]]) -> dict:
+    """-p NAME VALUE pairs, values read as JSON where they are (papermill's rule), else as text."""
+    values = {}
+    for name, value in pairs:
+        try:
+            values[name] = json.loads(value)
+        except json.JSONDecodeError:
+            values[name] = value
+    return values
+
+
+@app.command()
+def doctor(device: Device = "auto", json_: Json = False):
+    """A real operation on the device, versions, memory, fonts and data, and what to do about each trouble."""
+    from course_lib.doctor import examine, report
+
+    findings = examine(device)
+    _print([vars(finding) for finding in findings], report(findings), json_)
+    raise typer.Exit(any(finding.status == "fail" for finding in findings))
+
+
+@app.command()
+def run(
+    lessons: Annotated[list[str] | None, typer.Argument(help="Lesson names; all when none is given.")] = None,
+    profile: Annotated[str, typer.Option(help="smoke, quick, gpu or paper.")] = "quick",
+    edition: Annotated[str, typer.Option(help="solutions or notebooks (the student edition).")] = "solutions",
+    lang: Annotated[str, typer.Option(help="en or zh.")] = "en",
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/<time>.")] = None,
+    parameter: Annotated[list[str] | None, typer.Option("-p", help="NAME=VALUE of the notebook's parameters, repeatable.")] = None,
+    json_: Json = False,
+):
+    """Execute lessons with papermill; notebooks, PDFs, metrics and a summary in one folder."""
+    from course_lib.workbook.run import run_lessons
+
+    pairs = [tuple(item.split("=", 1)) for item in parameter or []]
+    if bad := [item for item in parameter or [] if "=" not in item]:
+        raise ValueError(f"-p wants NAME=VALUE, got {bad[0]!r}")
+    rows = run_lessons(lessons or [], profile, edition=edition, lang=lang, out=out, parameters=_parameters(pairs), quiet=json_)
+    if json_:
+        print(json.dumps(rows, indent=2, default=str))
+    raise typer.Exit(any(row["status"] != "ok" for row in rows))
+
+
+@app.command()
+def build(
+    lessons: Annotated[list[str] | None, typer.Argument()] = None,
+    check: Annotated[bool, typer.Option(help="Only say which generated notebooks are stale.")] = False,
+    execute: Annotated[bool, typer.Option(help="Also execute the solved edition.")] = False,
+    force: Annotated[bool, typer.Option(help="Execute even what is fresh.")] = False,
+    stamp: Annotated[bool, typer.Option(help="Accept the Chinese twins as translations of the present English text.")] = False,
+    json_: Json = False,
+):
+    """solutions/NN.py -> notebooks/NN.ipynb, notebooks/zh/NN.ipynb, solutions/NN.ipynb."""
+    from course_lib.workbook import build as builder
+
+    raise typer.Exit(builder.command(lessons or [], check=check, execute=execute, force=force, stamp=stamp, as_json=json_))
+
+
+@app.command()
+def report(
+    notebook: Path,
+    output: Annotated[Path | None, typer.Option("-o", "--output")] = None,
+    html: Annotated[bool, typer.Option(help="Also write HTML.")] = False,
+    author: str = "",
+    student_id: str = "",
+    json_: Json = False,
+):
+    """A PDF of an executed notebook, checked against it."""
+    from course_lib.workbook.report import make_report
+
+    result = make_report(notebook, output, html=html, author=author, student_id=student_id)
+    lines = [f"{result['pdf'] or result['html']}: {result['headings']} headings, {result['figures']} figures, {result['exercises']} exercises"]
+    lines += [f"missing: {item}" for item in result["missing"]] + [f"note: {item}" for item in result["warnings"]]
+    _print(result, "\n".join(lines), json_)
+    raise typer.Exit(bool(result["missing"]) or not result["pdf"])
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name or a .toml file.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/train/<recipe>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Insist on going on with an earlier run.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Repeat the first 20 rows of the committed log.")] = False,
+    device: Device = "auto",
+    json_: Json = False,
+):
+    """Train by a recipe. Killed or stopped, the same command goes on where it was."""
+    from course_lib.training import TrainingError, load_recipe
+    from course_lib.training import run as training
+
+    plan = load_recipe(recipe)
+    say = (lambda *_: None) if json_ else print
+    if verify:
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as scratch:
+            result = training.verify(plan, scratch, device=device, progress=not json_, say=say)
+        text = f"{result['rows']} log rows repeated; largest relative difference {result['largest_relative_difference']:.2g}: "
+        _print(result, text + ("same" if result["same"] else "NOT the same"), json_)
+        raise typer.Exit(not result["same"])
+    folder = out or Path("runs/train") / plan.name
+    if resume and not (folder.is_dir() and any(folder.glob("*.safetensors"))):
+        raise TrainingError(f"--resume: there is no run to go on with in {folder}")
+    result = training.train(plan, folder, device=device, progress=not json_, say=say)
+    data = {"recipe": plan.name, "steps": result.steps, "seconds": result.seconds, "weights": str(result.weights), "log": str(result.log)}
+    _print(data, f"{plan.name}: {result.steps} steps in {result.seconds:.0f} s; weights in {result.weights}, log in {result.log}", json_)
+
+
+@app.command(name="eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A shipped name, a weights file, or identity.")],
+    data: Annotated[str, typer.Option(help="CBSD68, photos, or a folder of clean images.")] = "CBSD68",
+    sigma: Annotated[list[float] | None, typer.Option(help="Noise levels (0-255); repeatable.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="promptir or restormer; both when not given.")] = None,
+    clip: Annotated[bool, typer.Option(help="Clip the result to [0, 1] before measuring.")] = True,
+    device: Device = "auto",
+    json_: Json = False,
+):
+    """PSNR and SSIM by the papers' protocols."""
+    from course_lib.evaluation.command import evaluation_table
+
+    rows = evaluation_table(model, data, sigma or [15.0, 25.0, 50.0], protocol, clip=clip, device=device, progress=not json_)
+    head = f"{'model':28} {'data':10} {'protocol':10} {'sigma':>5} {'images':>6} {'input':>13} {'restored':>13}"
+    text = [head] + [
+        f"{r['model']:28.28} {r['data']:10.10} {r['protocol']:10} {r['sigma']:5g} {r['images']:6d} "
+        f"{r['degraded_psnr']:6.2f} {r['degraded_ssim']:.4f} {r['restored_psnr']:6.2f} {r['restored_ssim']:.4f}"
+        for r in rows
+    ]
+    _print(rows, "\n".join(text), json_)
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="restormer")] = "restormer",
+    pairs: Annotated[int, typer.Option(help="Interleaved pairs behind each median.")] = 9,
+    json_: Json = False,
+):
+    """Speed and memory beside a plain reference form, in one run, as ratios."""
+    from course_lib.bench import run_bench
+
+    rows, text = run_bench(what, pairs, progress=not json_)
+    _print(rows, text, json_)
+
+
+def main() -> None:
+    """Entry point: errors that the course raises on purpose are one line on stderr; exit status 2, or 130 after Ctrl-C."""
+    try:
+        status = app(standalone_mode=False)  # typer hands the code of typer.Exit back here instead of leaving
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except typer.Abort:
+        sys.exit(130)
+    except Exception as error:
+        if type(error).__module__.startswith(("click", "typer")):  # wrong words on the command line
+            show = getattr(error, "show", None)
+            show() if show else print(error, file=sys.stderr)
+            sys.exit(getattr(error, "exit_code", 2))
+        if isinstance(error, (ValueError, OSError, RuntimeError)) and type(error).__module__.startswith(("course_lib", "builtins")):
+            print(f"course: {error}", file=sys.stderr)
+            sys.exit(2)
+        raise
+    sys.exit(int(status or 0))
+
+
+if __name__ == "__main__":
+    main()

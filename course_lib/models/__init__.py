@@ -1,0 +1,26 @@
+"""The models by name: `create_model("restormer", dim=16)`, `list_models()`, `load_weights(path)`."""
+
+from torch import nn
+
+from course_lib.models.restormer import Restormer
+
+# name -> class. A model's constructor takes its configuration as keywords and keeps it in `.config`.
+MODELS = {"restormer": Restormer}
+
+
+def list_models() -> list[str]:
+    """Names that `create_model` knows."""
+    return sorted(MODELS)
+
+
+def create_model(name: str, **config) -> nn.Module:
+    """A fresh model by name with its configuration as keywords. Raises ValueError for an unknown name or keyword."""
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}; there are {', '.join(list_models())}")
+    try:
+        return MODELS[name](**config)
+    except TypeError as error:
+        raise ValueError(f"create_model({name!r}): {error}") from None
+
+
+__all__ = ["MODELS", "Restormer", "create_model", "list_models"]

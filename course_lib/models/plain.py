@@ -1,0 +1,82 @@
+"""Restormer in its plain form, laid out as the paper draws it: every map in (B, C, H, W), attention over a reshaped copy.
+
+For comparison only: `course bench restormer` measures against it and the tests hold the fast layers equal to it. The parameter
+names are those of `restormer.py`, so one state dict fits both.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from course_lib.models.restormer import Restormer
+
+
+class PlainLayerNorm(nn.Module):
+    """Mean and variance over channels, on a (B, HW, C) copy."""
+
+    def __init__(self, channels: int, bias: bool = True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        tokens = rearrange(x, "b c h w -> b (h w) c")
+        std = torch.sqrt(tokens.var(-1, keepdim=True, unbiased=False) + 1e-5)
+        if self.bias is None:
+            tokens = tokens / std * self.weight
+        else:
+            tokens = (tokens - tokens.mean(-1, keepdim=True)) / std * self.weight + self.bias
+        return rearrange(tokens, "b (h w) c -> b c h w", h=height, w=width)
+
+
+class PlainMDTA(nn.Module):
+    """q and k normalised along the pixels, a d x d map a head, then the projection. Restormer, eq. 1."""
+
+    def __init__(self, dim: int, heads: int, bias: bool = False):
+        super().__init__()
+        self.heads = heads
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.qkv = nn.Conv2d(dim, 3 * dim, 1, bias=bias)
+        self.qkv_dwconv = nn.Conv2d(3 * dim, 3 * dim, 3, padding=1, groups=3 * dim, bias=bias)
+        self.project_out = nn.Conv2d(dim, dim, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        q, k, v = self.qkv_dwconv(self.qkv(x)).chunk(3, dim=1)
+        q, k, v = (rearrange(part, "b (n d) h w -> b n d (h w)", n=self.heads) for part in (q, k, v))
+        attention = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) * self.temperature
+        out = attention.softmax(dim=-1) @ v
+        return self.project_out(rearrange(out, "b n d (h w) -> b (n d) h w", h=height, w=width))
+
+
+class PlainGDFN(nn.Module):
+    """1x1 up, 3x3 depthwise, gelu of one half times the other, 1x1 down. Restormer, eq. 2."""
+
+    def __init__(self, dim: int, expansion: float = 2.66, bias: bool = False):
+        super().__init__()
+        hidden = int(dim * expansion)
+        self.project_in = nn.Conv2d(dim, 2 * hidden, 1, bias=bias)
+        self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
+        self.project_out = nn.Conv2d(hidden, dim, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
+        return self.project_out(F.gelu(gate) * value)
+
+
+class PlainRestormer(Restormer):
+    """Restormer with the plain pieces and maps that stay (B, C, H, W) in memory; same arguments, same results."""
+
+    def __init__(self, **config):
+        super().__init__(**config, attention=PlainMDTA, feed_forward=PlainGDFN)
+        for module in list(self.modules()):
+            for name in ("norm1", "norm2"):
+                if hasattr(module, name):
+                    norm = getattr(module, name)
+                    setattr(module, name, PlainLayerNorm(len(norm.weight), norm.bias is not None))
+        self.to(memory_format=torch.contiguous_format)
+
+    def _as_stored(self, image: Tensor) -> Tensor:
+        return image.contiguous()
