@@ -1,0 +1,99 @@
+"""A training run written down: a TOML file whose every number is explained by its field here."""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from course_lib.paths import data_root
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be read or does not make sense; names the file and the field."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides a run. The same recipe on the same machine gives the same weights.
+
+    Patches and batches: `patches[i]` and `batches[i]` hold until `stage_ends[i]` of the steps (Restormer's progressive learning).
+    """
+
+    name: str = "run"
+    model: str = "restormer"
+    config: dict = field(default_factory=dict)  # keywords of create_model
+    data: str = "photos"  # "photos", "bsds" (COURSE_DATA_DIR/BSDS500 without leakage) or a folder of clean images
+    sigma: float | list = 25.0  # noise level 0-255, or [low, high] drawn per sample
+    seed: int = 0
+    steps: int = 1000
+    patches: tuple = (64,)
+    batches: tuple = (8,)
+    stage_ends: tuple = (1.0,)  # fractions of `steps`
+    learning_rate: float = 3e-4
+    final_learning_rate: float = 1e-6  # cosine ends here
+    warmup: int = 0  # steps of linear warm-up
+    weight_decay: float = 1e-4
+    betas: tuple = (0.9, 0.999)
+    clip_norm: float = 1.0  # gradient norm is cut to this; 0 switches it off
+    ema_decay: float = 0.999  # 0: no average, the last weights are the result
+    precision: str = "auto"  # "fp32", "bf16", "fp16", or "auto": bf16 where the device multiplies it fast
+    accumulate: int = 1  # micro-batches a step
+    validate_every: int = 0  # steps; 0: only at the end
+    log_every: int = 10  # steps between rows of the log
+    checkpoint_seconds: float = 60.0
+    workers: int = 0
+
+    def __post_init__(self):
+        lengths = {len(self.patches), len(self.batches), len(self.stage_ends)}
+        if len(lengths) != 1:
+            raise RecipeError(f"recipe {self.name}: patches, batches and stage_ends must have one length")
+        if list(self.stage_ends) != sorted(self.stage_ends) or self.stage_ends[-1] != 1.0:
+            raise RecipeError(f"recipe {self.name}: stage_ends must rise to 1.0, got {list(self.stage_ends)}")
+        if any(patch % 8 for patch in self.patches):
+            raise RecipeError(f"recipe {self.name}: patches must divide by 8, got {list(self.patches)}")
+        if self.steps < 1 or self.learning_rate <= 0 or self.accumulate < 1 or self.log_every < 1:
+            raise RecipeError(f"recipe {self.name}: steps, learning_rate, accumulate and log_every must be positive")
+        if self.precision not in ("auto", "fp32", "bf16", "fp16"):
+            raise RecipeError(f"recipe {self.name}: precision is one of auto, fp32, bf16, fp16, not {self.precision!r}")
+
+    def stage(self, step: int) -> tuple[int, int]:
+        """(patch, batch) of a step."""
+        for end, patch, batch in zip(self.stage_ends, self.patches, self.batches, strict=True):
+            if step < end * self.steps:
+                return patch, batch
+        return self.patches[-1], self.batches[-1]
+
+    def hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of every field: two runs with one hash were asked for the same thing."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def replace(self, **changes) -> "Recipe":
+        return dataclasses.replace(self, **changes)
+
+
+def recipe_folder() -> Path:
+    """`data/recipes`, where the shipped recipes lie."""
+    return data_root() / "recipes"
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """A recipe by the name of a shipped one or the path of a TOML file. Raises RecipeError naming the file and the field."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = recipe_folder() / f"{name_or_path}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in recipe_folder().glob("*.toml"))) or "none"
+        raise RecipeError(f"no recipe {name_or_path!r}; shipped ones: {known}; or give the path of a .toml file")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from None
+    fields = {f.name: f for f in dataclasses.fields(Recipe)}
+    unknown = sorted(set(table) - set(fields))
+    if unknown:
+        raise RecipeError(f"{path}: unknown field {', '.join(unknown)}; there are {', '.join(fields)}")
+    table = {key: tuple(value) if key in ("patches", "batches", "stage_ends", "betas") else value for key, value in table.items()}
+    return Recipe(**{"name": path.stem, **table})

@@ -1,0 +1,101 @@
+"""`course train`: a recipe from start to finish, its verification, and what it trains on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.datasets.pairs import noise_of
+from course_lib.datasets.photos import load_folder, load_photos
+from course_lib.degradations.noise import gaussian_noise
+from course_lib.evaluation import restore
+from course_lib.metrics import psnr
+from course_lib.models import create_model
+from course_lib.paths import benchmark_root, data_root
+from course_lib.training.log import read_log
+from course_lib.training.loop import Result, TrainingError, fit
+from course_lib.training.recipe import Recipe, RecipeError
+
+VERIFY_ROWS = 20
+
+
+def training_images(recipe: Recipe) -> list[Tensor]:
+    """The clean images of a recipe: `photos`, `bsds` (BSDS500 without what overlaps the test sets) or a folder. Raises RecipeError."""
+    if recipe.data == "photos":
+        return list(load_photos("train").values())
+    if recipe.data == "bsds":
+        folder = benchmark_root() / "BSDS500"
+        listing = folder / "train_overlapping_Rain100L.txt"
+        if not (folder / "test").is_dir():
+            raise RecipeError(
+                f"recipe {recipe.name} trains on BSDS500, which is not at {folder}; set COURSE_DATA_DIR to the folder that holds BSDS500/train and "
+                'BSDS500/test, or train on the shipped photographs with data = "photos"'
+            )
+        if not listing.is_file():
+            raise RecipeError(f"{listing} is missing: it names the training images that Rain100L tests on, which must not be trained on")
+        # Rain100L's clean images are BSDS500's, and CBSD68 lies in its validation part: neither may be seen
+        overlap = {Path(line.strip()).stem for line in listing.read_text().splitlines() if line.strip()}
+        return [*load_folder(folder / "train", leave_out=overlap).values(), *load_folder(folder / "test").values()]
+    folder = Path(recipe.data).expanduser()
+    if not folder.is_dir():
+        raise RecipeError(f"recipe {recipe.name}: data = {recipe.data!r} is neither 'photos' nor 'bsds' nor a folder of images")
+    return list(load_folder(folder).values())
+
+
+def photo_validation(split: str = "validation", sigma: float = 25.0, crop: int = 256) -> Callable[[nn.Module], float]:
+    """A `validate` for fit: mean PSNR in dB on centre crops of a split of the photographs with fixed noise of `sigma`."""
+    pairs = []
+    for index, clean in enumerate(load_photos(split).values()):
+        height, width = clean.shape[1:]
+        side = min(crop, height - height % 8, width - width % 8)
+        top, left = (height - side) // 2, (width - side) // 2
+        clean = clean[None, :, top : top + side, left : left + side]
+        pairs.append((gaussian_noise(clean, sigma, 1000 + index), clean))
+
+    def validate(model: nn.Module) -> float:
+        device = next(model.parameters()).device
+        scores = [psnr(restore(model, degraded.to(device)).clamp(0, 1).cpu(), clean) for degraded, clean in pairs]
+        return float(torch.cat(scores).mean())
+
+    return validate
+
+
+def _model(recipe: Recipe) -> nn.Module:
+    torch.manual_seed(recipe.seed)
+    return create_model(recipe.model, **recipe.config)
+
+
+def train(recipe: Recipe, folder: str | Path, *, device: str = "auto", progress: bool = True, say=print) -> Result:
+    """Run `recipe` in `folder`, going on where an earlier call stopped. Raises RecipeError, TrainingError."""
+    images = training_images(recipe)
+    say(f"{recipe.name}: {len(images)} training images, {recipe.steps} steps, recipe {recipe.hash()}")
+    sigma = tuple(recipe.sigma) if isinstance(recipe.sigma, (list, tuple)) else recipe.sigma
+    return fit(_model(recipe), recipe, images, noise_of(sigma), folder, device=device, validate=photo_validation(), progress=progress, say=say)
+
+
+def committed_log(recipe: Recipe) -> Path:
+    """Where the log of a shipped recipe's run lies."""
+    return data_root() / "checkpoints" / f"{recipe.name}.log.csv"
+
+
+def verify(recipe: Recipe, folder: str | Path, *, device: str = "auto", progress: bool = True, say=print, tolerance: float = 0.02) -> dict:
+    """Repeat the first 20 rows of the committed log in `folder` and compare losses; {rows, largest relative difference, same}.
+
+    bf16 and the number of threads change the last bits from machine to machine, and training amplifies them, hence `tolerance`.
+    Raises TrainingError when there is no committed log.
+    """
+    log = committed_log(recipe)
+    if not log.is_file():
+        raise TrainingError(f"{log}: no committed log of this recipe to verify against")
+    wanted = read_log(log)[:VERIFY_ROWS]
+    sigma = tuple(recipe.sigma) if isinstance(recipe.sigma, (list, tuple)) else recipe.sigma
+    result = fit(
+        _model(recipe), recipe, training_images(recipe), noise_of(sigma), folder,
+        device=device, stop_after=int(wanted[-1]["step"]), progress=progress, say=say,
+    )  # fmt: skip
+    got = read_log(result.log)[: len(wanted)]
+    if [row["step"] for row in got] != [row["step"] for row in wanted]:
+        raise TrainingError(f"{result.log} has other steps than {log}")
+    difference = max(abs(float(a["loss"]) / float(b["loss"]) - 1) for a, b in zip(got, wanted, strict=True))
+    return {"recipe": recipe.name, "rows": len(wanted), "largest_relative_difference": difference, "same": difference <= tolerance}
