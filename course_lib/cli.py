@@ -30,11 +30,11 @@ def _parameters(pairs: list[tuple[str, str]]) -> dict:
 @app.command()
 def doctor(device: Device = "auto", json_: Json = False):
     """A real operation on the device, versions, memory, fonts and data, and what to do about each trouble."""
-    from course_lib.doctor import examine, report
+    from course_lib.doctor import as_dicts, examine, failed, report
 
     findings = examine(device)
-    _print([vars(finding) for finding in findings], report(findings), json_)
-    raise typer.Exit(any(finding.status == "fail" for finding in findings))
+    _print(as_dicts(findings), report(findings), json_)
+    raise typer.Exit(failed(findings))
 
 
 @app.command()
@@ -44,19 +44,20 @@ def run(
     edition: Annotated[str, typer.Option(help="solutions or notebooks (the student edition).")] = "solutions",
     lang: Annotated[str, typer.Option(help="en or zh.")] = "en",
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/<time>.")] = None,
-    parameter: Annotated[list[str] | None, typer.Option("-p", help="NAME=VALUE of the notebook's parameters, repeatable.")] = None,
+    parameter: Annotated[list[str] | None, typer.Option("-p", help="A parameter of the notebook: -p NAME VALUE or -p NAME=VALUE; repeatable.")] = None,
     json_: Json = False,
 ):
     """Execute lessons with papermill; notebooks, PDFs, metrics and a summary in one folder."""
-    from course_lib.workbook.run import run_lessons
+    from course_lib.workbook.run import exit_status, run_lessons
 
     pairs = [tuple(item.split("=", 1)) for item in parameter or []]
     if bad := [item for item in parameter or [] if "=" not in item]:
         raise ValueError(f"-p wants NAME=VALUE, got {bad[0]!r}")
-    rows = run_lessons(lessons or [], profile, edition=edition, lang=lang, out=out, parameters=_parameters(pairs), quiet=json_)
+    say = (lambda line: print(line, file=sys.stderr)) if json_ else print
+    rows = run_lessons(lessons or None, profile, edition=edition, lang=lang, out=out, parameters=_parameters(pairs), say=say)
     if json_:
         print(json.dumps(rows, indent=2, default=str))
-    raise typer.Exit(any(row["status"] != "ok" for row in rows))
+    raise typer.Exit(exit_status(rows))
 
 
 @app.command()
@@ -71,7 +72,13 @@ def build(
     """solutions/NN.py -> notebooks/NN.ipynb, notebooks/zh/NN.ipynb, solutions/NN.ipynb."""
     from course_lib.workbook import build as builder
 
-    raise typer.Exit(builder.command(lessons or [], check=check, execute=execute, force=force, stamp=stamp, as_json=json_))
+    say = (lambda line: print(line, file=sys.stderr)) if json_ else print
+    if stamp:
+        builder.stamp_lessons(lessons or None, say=say)
+    paths = builder.build(lessons or None, check=check, execute=execute, force=force, say=say)
+    if json_:
+        print(json.dumps({"stale" if check else "written": [str(path) for path in paths]}, indent=2))
+    raise typer.Exit(bool(check and paths))
 
 
 @app.command()
@@ -160,10 +167,22 @@ def bench(
     _print(rows, text, json_)
 
 
+def _papermill_style(words: list[str]) -> list[str]:
+    """`-p NAME VALUE`, as papermill writes it, into `-p NAME=VALUE`."""
+    out = []
+    while words:
+        word = words.pop(0)
+        if word == "-p" and len(words) >= 2 and "=" not in words[0]:
+            out += ["-p", f"{words.pop(0)}={words.pop(0)}"]
+        else:
+            out.append(word)
+    return out
+
+
 def main() -> None:
     """Entry point: errors that the course raises on purpose are one line on stderr; exit status 2, or 130 after Ctrl-C."""
     try:
-        status = app(standalone_mode=False)  # typer hands the code of typer.Exit back here instead of leaving
+        status = app(_papermill_style(sys.argv[1:]), standalone_mode=False)  # typer hands the code of typer.Exit back here instead of leaving
     except KeyboardInterrupt:
         sys.exit(130)
     except typer.Abort:

@@ -191,3 +191,17 @@ def provenance(*ids: str) -> str:
     if len(set(owners.values())) == 1:
         return next(iter(owners.values()))
     return ", ".join(f"{id}: {owner}" for id, owner in owners.items())
+
+
+def source_key(*pieces: Any) -> str:
+    """Eight hex digits that change when the source of any of `pieces` changes: names the folder of a run that trains them."""
+    import hashlib
+    import inspect
+
+    digest = hashlib.sha256()
+    for piece in pieces:
+        try:
+            digest.update(inspect.getsource(piece).encode())
+        except (OSError, TypeError):  # no source to be had (typed at a prompt, built in): its name has to do
+            digest.update(repr(getattr(piece, "__qualname__", type(piece))).encode())
+    return digest.hexdigest()[:8]

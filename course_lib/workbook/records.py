@@ -1,6 +1,7 @@
 """What a lesson records for the report: figures, numbers, tables and check results, in OUT_DIR as it goes along."""
 
 import importlib.metadata
+import io
 import json
 import platform
 import re
@@ -28,6 +29,16 @@ def begin(lesson: str, out_dir: str | Path, *, profile: str, seed: int, device: 
     return folder
 
 
+class RecordedFigure:
+    """A figure as the PNG that was kept of it: shown in the notebook without drawing it a second time. `.figure` is the original."""
+
+    def __init__(self, figure: Any, png: bytes):
+        self.figure, self.png = figure, png
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+
 def _save() -> None:
     write_atomic(_state["folder"] / _FILE, json.dumps(_state["content"], indent=1, ensure_ascii=False))
 
@@ -42,7 +53,7 @@ def _replace(items: list[dict], key: str, item: dict) -> None:
 
 
 def record(name: str, value: Any, caption: str = "", piece: str | None = None) -> Any:
-    """Keep a number, a text, a table (DataFrame) or a matplotlib figure under `name` for the report; returns the value.
+    """Keep a number, a text, a table (DataFrame) or a matplotlib figure under `name` for the report; returns the value (a figure as `RecordedFigure`).
 
     `piece` says whose code made it ("your piece", "the reference piece"; see `checks.provenance`). Raises RuntimeError before
     `begin`, ValueError for a name that cannot be a file name and TypeError for a value it cannot keep.
@@ -53,8 +64,11 @@ def record(name: str, value: Any, caption: str = "", piece: str | None = None) -
         raise ValueError(f"record: {name!r} is no plain name (letters, digits, _ and -)")
     item: dict[str, Any] = {"name": name, "caption": caption, "piece": piece}
     if hasattr(value, "savefig"):
-        value.savefig(_state["folder"] / f"{name}.png", dpi=120)
+        buffer = io.BytesIO()
+        value.savefig(buffer, format="png", dpi=100)
+        write_atomic(_state["folder"] / f"{name}.png", buffer.getvalue())
         item.update(kind="figure", file=f"{name}.png")
+        value = RecordedFigure(value, buffer.getvalue())
     elif hasattr(value, "to_csv"):
         write_atomic(_state["folder"] / f"{name}.csv", value.to_csv(index=False))
         item.update(kind="table", file=f"{name}.csv", value=json.loads(value.to_json(orient="records")))

@@ -1,0 +1,1 @@
+"""The classroom: lesson sources, notebooks, runs, checks and reports."""
