@@ -18,7 +18,8 @@ if ! "$VENV/bin/uv" --version >/dev/null 2>&1; then
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check uv
 fi
 echo "setup: installing the locked packages (about 5 GB with torch; once)"
-"$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" -r requirements.lock
+# Compiled once here, so that no later start pays for it (some machines forbid Python to write its caches).
+"$VENV/bin/uv" pip install --quiet --compile-bytecode --python "$VENV/bin/python" -r requirements.lock
 "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --no-deps --editable .
 touch "$VENV/.setup-done"
 echo "setup: done"

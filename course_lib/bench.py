@@ -1,0 +1,172 @@
+"""`course bench restormer`: our Restormer beside its plain form in one run, as ratios of interleaved pairs, with peak memory.
+
+Seconds depend on the machine and on what else runs on it; the ratio of two programs measured in turns in one process does not, much.
+"""
+
+import contextlib
+import gc
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from course_lib.models import create_model
+from course_lib.models.plain import PlainRestormer
+
+# work, image side, bf16 for ours (the plain form stays fp32: bf16 autocast alone gains it nothing on a CPU), least ratio asked for
+CASES = (
+    ("forward", 128, False, 1.5),
+    ("forward", 256, False, 1.8),
+    ("training step", 128, False, 1.5),
+    ("forward", 128, True, 2.2),
+    ("forward", 256, True, 2.8),
+    ("training step", 128, True, 1.8),
+)
+
+
+def _models(training: bool) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """(plain, ours) with the same random weights, everything that starts at one or zero shaken so that equality means something."""
+    torch.manual_seed(0)
+    ours, plain = create_model("restormer"), PlainRestormer()
+    with torch.no_grad():
+        for name, parameter in ours.named_parameters():
+            if parameter.ndim == 1 or "temperature" in name:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    plain.load_state_dict(ours.state_dict())
+    return plain.train(training), ours.train(training)
+
+
+def _autocast(bf16: bool):
+    return torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+
+def _forward(model, image, bf16: bool) -> Callable[[], torch.Tensor]:
+    def work():
+        with torch.no_grad(), _autocast(bf16):
+            return model(image)
+
+    return work
+
+
+def _step(model, image, bf16: bool, fused: bool) -> Callable[[], torch.Tensor]:
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-6, fused=fused)
+
+    def work():
+        with _autocast(bf16):
+            restored = model(image)
+        loss = F.l1_loss(restored.float(), image)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    return work
+
+
+def _works(work: str, side: int, bf16: bool) -> dict[str, Callable]:
+    plain, ours = _models(work != "forward")
+    image = torch.rand(1, 3, side, side)
+    if work == "forward":
+        return {"plain": _forward(plain, image, False), "ours": _forward(ours, image, bf16)}
+    return {"plain": _step(plain, image, False, fused=False), "ours": _step(ours, image, bf16, fused=True)}
+
+
+def _difference(side: int, bf16: bool) -> float:
+    """Largest difference of the two outputs, relative to the range of the plain one."""
+    plain, ours = _models(False)
+    image = torch.rand(1, 3, side, side)
+    want, got = _forward(plain, image, False)(), _forward(ours, image, bf16)().float()
+    return ((got - want).abs().max() / (want.max() - want.min())).item()
+
+
+_PEAK = """
+import json, resource, sys
+from course_lib import bench
+work, side, bf16, which = json.loads(sys.argv[1])
+run = bench._works(work, side, bf16)[which]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run(); run()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def _peak_mib(work: str, side: int, bf16: bool, which: str) -> float:
+    """MiB that the work adds to the peak of a fresh process (the peak of this one would hold everything that ran before)."""
+    arguments = [sys.executable, "-c", _PEAK, json.dumps([work, side, bf16, which])]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the memory measurement failed: {done.stderr.strip().splitlines()[-1]}")
+    return float(done.stdout.split()[-1])
+
+
+def _measure(works: dict[str, Callable], pairs: int, tick: Callable[[], None]) -> dict[str, list[float]]:
+    for work in works.values():
+        work()  # allocations, packed weights
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for index in range(pairs):
+        for name in list(works) if index % 2 == 0 else list(works)[::-1]:  # in turns, and either first
+            start = time.perf_counter()
+            works[name]()
+            seconds[name].append(time.perf_counter() - start)
+        tick()
+    return seconds
+
+
+def bench_restormer(pairs: int = 9, progress: bool = True) -> list[dict]:
+    """One row a case: median seconds of both, median ratio of the pairs with its range, peak MiB of both, largest relative difference."""
+    from tqdm import tqdm
+
+    from course_lib.training.device import fast_bf16
+
+    if pairs < 1:
+        raise ValueError(f"bench: pairs must be at least 1, got {pairs}")
+    cases = [case for case in CASES if not case[2] or fast_bf16(torch.device("cpu"))]
+    bar = tqdm(total=len(cases) * pairs, desc="bench restormer", unit="pair", disable=not progress)
+    rows = []
+    for work, side, bf16, least in cases:
+        gc.collect()
+        seconds = _measure(_works(work, side, bf16), pairs, bar.update)
+        ratios = [plain / ours for plain, ours in zip(seconds["plain"], seconds["ours"], strict=True)]
+        gc.collect()
+        rows.append(
+            {
+                "work": work,
+                "side": side,
+                "ours": "bf16" if bf16 else "fp32",
+                "plain_seconds": statistics.median(seconds["plain"]),
+                "ours_seconds": statistics.median(seconds["ours"]),
+                "ratio": statistics.median(ratios),
+                "ratio_range": [min(ratios), max(ratios)],
+                "asked": least,
+                "plain_peak_mib": _peak_mib(work, side, bf16, "plain"),
+                "ours_peak_mib": _peak_mib(work, side, bf16, "ours"),
+                "difference": _difference(side, bf16),
+            }
+        )
+    bar.close()
+    return rows
+
+
+def _text(rows: list[dict]) -> str:
+    lines = [f"{'work':14} {'side':>4} {'ours':>5} {'plain s':>8} {'ours s':>8} {'ratio':>6} {'(range)':>13} {'asked':>6} {'MiB plain':>10} {'MiB ours':>9} {'difference':>10}"]
+    for r in rows:
+        low, high = r["ratio_range"]
+        lines.append(
+            f"{r['work']:14} {r['side']:4d} {r['ours']:>5} {r['plain_seconds']:8.3f} {r['ours_seconds']:8.3f} {r['ratio']:6.2f} "
+            f"({low:5.2f}-{high:5.2f}) {r['asked']:6.1f} {r['plain_peak_mib']:10.0f} {r['ours_peak_mib']:9.0f} {r['difference']:10.1e}"
+        )
+    lines.append(f"{torch.get_num_threads()} threads, torch {torch.__version__}; the plain form is fp32, (B, C, H, W), AdamW not fused")
+    return "\n".join(lines)
+
+
+def run_bench(what: str, pairs: int = 9, progress: bool = True) -> tuple[list[dict], str]:
+    """Rows and a printable table of a benchmark by name. Raises ValueError for an unknown one."""
+    if what != "restormer":
+        raise ValueError(f"unknown benchmark {what!r}; there is: restormer")
+    rows = bench_restormer(pairs, progress)
+    return rows, _text(rows)
