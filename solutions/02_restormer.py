@@ -22,7 +22,7 @@
 # 3. plug your pieces into the real model, **train it**, and watch it restore photographs that it never saw,
 # 4. look at where it stops working, which is why the rest of this course exists.
 #
-# Six exercises, 14 points. The whole lesson runs from top to bottom even when nothing is filled in: where your piece is missing, the
+# Six exercises, 13 points. The whole lesson runs from top to bottom even when nothing is filled in: where your piece is missing, the
 # reference piece steps in and the output says so.
 
 # %% tags=["setup"]
@@ -728,6 +728,9 @@ record(
 )
 
 # %% [markdown] lang="en"
+# Look at the gains. Inside its trade the denoiser is good; noise stronger than it was trained on is left half removed; blur stays blur, and the model may even take a little away, because it
+# knows fine structure only as something to be doubted.
+#
 # This is what *single-degradation* restoration means: one model, one trade. Blur wants high frequencies *added*, noise wants them *removed*, and the weights of this model know only the second. One could train a model per
 # degradation and keep a shelf of them; but somebody then has to say which one a picture needs, and the last row needs two. Training one Restormer on everything is the obvious next step, and lesson 03 shows what goes wrong
 # when one does (the tasks pull the shared weights in different directions) and what prompts do about it.
@@ -753,9 +756,12 @@ with style():
         panel.set_title(f"overlap {overlap}: mean difference {gap.mean() * 255:.2f} of 255")
         panel.set_axis_off()
     figure.colorbar(shown, ax=figure.axes[:2], shrink=0.8, label="difference to the whole image (0-255)")
-record("tiles", figure, f"Tiles of {settings.tile} pixels against the picture restored at once: without overlap the grid shows.")
+record("tiles", figure, f"Tiles of {settings.tile} pixels against the picture restored at once. The grid of the borders shows without overlap only.")
 
 # %% [markdown] lang="en"
+# Two things are to be seen. The bright grid on the left is the missing neighbours at the borders, and overlap removes it. The faint texture *inside* the tiles stays on the right: each tile has its own attention
+# map, computed from its own pixels, and no overlap changes that. It is small here, a fraction of one grey level, and it is the price of bounded memory.
+#
 # Try it on your own photograph: `course_lib.images.load_image("path")[None]` gives the tensor, `restore_tiled(shipped, ...)` the result.
 
 # %% [markdown] lang="en"
