@@ -1,6 +1,8 @@
 """`check(id, piece)` and `use(id, piece)`: what a student calls. They never raise for a wrong answer: they explain it."""
 
+import hashlib
 import html
+import inspect
 import traceback
 from dataclasses import dataclass, field
 from typing import Any
@@ -194,14 +196,19 @@ def provenance(*ids: str) -> str:
 
 
 def source_key(*pieces: Any) -> str:
-    """Eight hex digits that change when the source of any of `pieces` changes: names the folder of a run that trains them."""
-    import hashlib
-    import inspect
-
+    """Eight hex digits that change when the code of any of `pieces` (functions, classes) changes: names the folder of a run that trains them."""
     digest = hashlib.sha256()
     for piece in pieces:
-        try:
-            digest.update(inspect.getsource(piece).encode())
-        except (OSError, TypeError):  # no source to be had (typed at a prompt, built in): its name has to do
-            digest.update(repr(getattr(piece, "__qualname__", type(piece))).encode())
+        # Compiled code rather than text: a class typed into a notebook has no source that Python could find again.
+        functions = [piece] if inspect.isfunction(piece) else [f for kind in inspect.getmro(piece) for f in vars(kind).values()] if inspect.isclass(piece) else []
+        for function in filter(inspect.isfunction, functions):
+            if not str(function.__module__).startswith("torch."):
+                digest.update(_code_text(function.__code__).encode())
+        digest.update(getattr(piece, "__qualname__", type(piece).__qualname__).encode())
     return digest.hexdigest()[:8]
+
+
+def _code_text(code: Any) -> str:
+    """Everything in a code object that decides what it does, without line numbers and file names."""
+    constants = [_code_text(constant) if inspect.iscode(constant) else repr(constant) for constant in code.co_consts]
+    return repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants))
