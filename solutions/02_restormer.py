@@ -12,8 +12,8 @@
 # {{colab_badge}} {{kaggle_badge}}
 #
 # A photograph of 512 x 512 pixels has a quarter of a million tokens. Plain attention compares each with each: 69 billion scores for one layer
-# of one picture. Restormer (Zamir et al., CVPR 2022) keeps attention and turns it by ninety degrees: *channels* attend to channels. The map
-# is then as small as the number of channels, however large the picture is.
+# of one picture. Restormer (Zamir et al., CVPR 2022) keeps attention and turns it by ninety degrees: *channels* attend to channels. The side of
+# the map is then the number of channels, however large the picture is.
 #
 # In this lesson you
 #
@@ -24,6 +24,22 @@
 #
 # Six exercises, 13 points. The whole lesson runs from top to bottom even when nothing is filled in: where your piece is missing, the
 # reference piece steps in and the output says so.
+
+# %% [markdown] lang="zh" of="d7310ff665ea"
+# # 02 · Restormer：让注意力在通道之间进行
+#
+# {{colab_badge}} {{kaggle_badge}}
+#
+# 一张 512 × 512 的照片有二十六万多个像素，也就是二十六万多个词元（token）。普通的注意力要让它们两两比较：一张图、一层网络，就要算 690 亿个分数。Restormer（Zamir 等，CVPR 2022）保留了注意力，但把它转了九十度：让*通道*去关注通道。这样一来，无论图像多大，注意力图的边长都只等于通道数，始终很小。
+#
+# 这一课里，你将
+#
+# 1. 先算出、再**实测**两种注意力各要付出多大的代价；
+# 2. 亲手写出 Restormer 的两个部件 **MDTA** 和 **GDFN**，以及层级之间用的像素重排（pixel shuffle）与逆像素重排（pixel unshuffle）；
+# 3. 把自己写的部件装进真正的模型，**训练它**，看它恢复从未见过的照片；
+# 4. 看看它在哪里不再管用——这正是这门课后面各课存在的理由。
+#
+# 共六道练习，13 分。即使一道题都不做，整课也能从头运行到尾：你还没写的部件由参考实现顶上，并在输出里注明。
 
 # %% tags=["setup"]
 # {{setup_cell}}
@@ -40,7 +56,6 @@ OUT_DIR = ""  # where figures, numbers and training runs of this lesson are writ
 import math
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -84,6 +99,13 @@ print(f"profile {PROFILE}: {settings.steps} training steps on {device}; results 
 # **Predict before you run:** the noise has variance $(\sigma/255)^2$, and PSNR is $-10\log_{10}$ of the mean squared error. What PSNR does a noisy picture have
 # at $\sigma = 25$? Does it depend on the picture?
 
+# %% [markdown] lang="zh" of="5da042b8de62"
+# ## 1 · 一种退化，一张图
+#
+# 我们从最简单的退化开始：高斯白噪声，`degraded = clean + n`，其中 `n` 服从标准差为 $\sigma/255$ 的正态分布。论文里的 $\sigma$ 以 0～255 的灰度为单位；我们的图像取值在 $[0, 1]$ 之间。
+#
+# **运行之前先猜一猜：** 噪声的方差是 $(\sigma/255)^2$，而 PSNR 等于均方误差的 $-10\log_{10}$。那么当 $\sigma = 25$ 时，带噪图像的 PSNR 是多少？它和具体是哪张图有关系吗？
+
 # %%
 photos = load_photos("test")  # name -> (3, H, W) in [0, 1]; the model will never train on these
 sigma = settings.sigma
@@ -116,7 +138,10 @@ record(
 # %% [markdown] lang="en"
 # The PSNR of the degraded picture is the same for every picture: noise does not look at what it lands on. What a model can win back does depend on the picture,
 # as you will see: sky is easy, fur is hard. A filter that averages neighbours removes noise and detail alike. To tell them apart a model must look at a
-# *large* part of the picture and decide for each place anew, which is what attention does and a fixed convolution does not.
+# *large* part of the picture and adapt to what it finds there. Attention does both; a convolution with fixed weights does neither.
+
+# %% [markdown] lang="zh" of="2b60e73db752"
+# 无论哪张图，退化图像的 PSNR 都一样：噪声并不管自己落在什么内容上。但模型能挽回多少，就和图像有关了，你马上会看到：天空容易，毛发难。对邻近像素取平均的滤波器，会把噪声和细节一起抹掉。要把两者区分开，模型必须看到图像中*很大*的一片区域，并根据看到的内容调整自己。这两件事注意力都做得到，权重固定的卷积都做不到。
 
 # %% [markdown] lang="en"
 # ## 2 · What attention costs
@@ -137,6 +162,26 @@ record(
 # <details><summary>Hint</summary>
 #
 # A head has $C/n$ channels. Token attention: each head multiplies $L \times C/n$ by $C/n \times L$, and there are $n$ heads. For channels, swap the roles.
+#
+# </details>
+
+# %% [markdown] lang="zh" of="ecd423b501fa"
+# ## 2 · 注意力的代价
+#
+# 记像素数为 $L = H \cdot W$，通道数为 $C$，注意力头数为 $n$。两种注意力都要做两次矩阵乘法：先求分数，再用注意力图去乘 V。
+#
+# | | 分数 | 一张注意力图的大小 | 注意力图的张数 |
+# |---|---|---|---|
+# | 词元注意力 | $L$ 个词元之间的 $QK^\top$ | $L \times L$ | $n$ |
+# | 通道注意力（MDTA） | $C/n$ 个通道之间的 $QK^\top$ | $\frac{C}{n} \times \frac{C}{n}$ | $n$ |
+#
+# 一个 $a \times b$ 矩阵乘一个 $b \times c$ 矩阵，需要 $abc$ 次乘法。
+#
+# **练习 02-e（2 分，约 5 分钟）。** 对两种注意力分别计算：两次矩阵乘法合计需要多少次乘法，以及所有注意力图一共有多少个元素。返回整数。只算这两次矩阵乘法，前后的投影都不计。
+#
+# <details><summary>提示</summary>
+#
+# 每个注意力头有 $C/n$ 个通道。对词元注意力来说，每个头计算一次 $L \times C/n$ 乘 $C/n \times L$，一共有 $n$ 个头。换成通道注意力时，把两者的角色对调即可。
 #
 # </details>
 
@@ -163,6 +208,11 @@ check("02-e", attention_costs)
 # Counting is one thing; caches, memory and libraries have their own opinion. So we measure, on this machine, the whole attention block forward.
 #
 # **Predict:** on doubly logarithmic paper a cost of $L^p$ is a line of slope $p$. Which slopes will the two lines have? Which is faster at 16 x 16 pixels?
+
+# %% [markdown] lang="zh" of="f43f475e8682"
+# 纸面上的计数是一回事，缓存、内存和底层库另有它们的脾气。所以我们就在这台机器上，实测整个注意力模块的一次前向计算。
+#
+# **先猜一猜：** 在双对数坐标下，$L^p$ 的代价是一条斜率为 $p$ 的直线。图上两条线的斜率分别会是多少？在 16 × 16 像素时，哪一种更快？
 
 # %%
 costs_of = use("02-e", attention_costs)
@@ -204,6 +254,9 @@ print(f"in fp32 {largest['token_map'] * 4 / 2**30:,.0f} GiB; the channel map has
 # sizes that restoration works at. What MDTA gives up is said plainly, too: a $d \times d$ map cannot say "copy this window from over there". Its reach across the
 # picture is statistical: it sees how channels go together over the whole picture. Position comes from convolutions.
 
+# %% [markdown] lang="zh" of="fdb741cb9b47"
+# 词元注意力的线逐渐上翘，斜率趋于 2：边长变为 2 倍，时间变为 16 倍。通道注意力的线斜率一直在 1 附近。边长只有几十个像素或更小时，两者相差不大，那时看到的主要是额外开销，而不是真正的运算量。所以问题不在于*哪种注意力更好*，而在于：在图像恢复所要处理的尺寸上，*哪一种根本用得起*。MDTA 放弃了什么，也要说清楚：一张 $d \times d$ 的注意力图没法表达“把那边那一块窗口抄到这里来”。它对整幅图像的把握是统计意义上的：它看到的是，在整幅图像上各个通道之间如何相关。位置信息则来自卷积。
+
 # %% [markdown] lang="en"
 # ## 3 · MDTA, step by step
 #
@@ -237,6 +290,37 @@ print(f"in fp32 {largest['token_map'] * 4 / 2**30:,.0f} GiB; the channel map has
 #
 # </details>
 
+# %% [markdown] lang="zh" of="914e37a801fb"
+# ## 3 · MDTA，逐步来
+#
+# 多 Dconv 头转置注意力（Multi-Dconv head transposed attention，MDTA）的输入是形状为 $(C, H, W)$ 的特征图 $X$：
+#
+# $$
+# Q = W_d^Q W_p^Q X, \quad K = W_d^K W_p^K X, \quad V = W_d^V W_p^V X
+# $$
+#
+# $$
+# \mathrm{MDTA}(X) = W_p \left( \mathrm{softmax}\!\left(\hat{Q}\,\hat{K}^{\top} \cdot \tau \right) V \right)
+# $$
+#
+# $W_p$ 是 1 × 1 卷积（混合各个通道），$W_d$ 是 3 × 3 逐通道卷积（depthwise convolution，查看相邻像素）。字母上的尖帽表示归一化：把每个**通道**看成由 $L$ 个像素组成的向量，再除以它自己的长度。于是 $\hat{Q}\hat{K}^\top$ 里存的就是通道之间的*余弦*。$\tau$ 是可学习的温度，每个注意力头一个，初始值为 1。
+#
+# | 论文 | 代码 | 形状 |
+# |---|---|---|
+# | $\hat{Q}, \hat{K}, V$ | `q, k, v` | `(B, n, d, L)`，其中 $d = C/n$ |
+# | $\tau$（论文写作 $1/\alpha$） | `temperature` | `(n, 1, 1)` |
+# | $\hat{Q}\hat{K}^\top\tau$ | `scores` | `(B, n, d, d)` |
+#
+# 论文与代码有两处不同：论文里是除以 $\alpha$，而且没有写出归一化这一步；官方代码则是乘以温度，并且做了归一化，所有公开的检查点因此也都如此。
+#
+# **练习 02-a（2 分，约 5 分钟）。** 写出分数的计算。
+#
+# <details><summary>提示</summary>
+#
+# `F.normalize(x, dim=...)` 沿某个轴除以欧几里得长度。像素在哪个轴上？
+#
+# </details>
+
 # %%
 # exercise 02-a · 2 points · Cosine scores between channels
 def cosine_scores(q, k, temperature):
@@ -254,10 +338,17 @@ check("02-a", cosine_scores)
 # %% [markdown] lang="en"
 # ### What the map looks like in a trained model
 #
-# The course ships a small Restormer that was trained longer than this lesson can. We take its first block, feed it a noisy photograph, and look at a few channels and at
+# The course ships a small Restormer that was trained longer than this lesson can. We take the first block of its second level (the first with two heads), feed it a noisy photograph, and look at a few channels and at
 # the map that *your* function (or the reference) computes from them.
 #
 # **Predict:** will the map look like a diagonal (each channel minds its own business), like a flat grey (all the same), or like neither?
+
+# %% [markdown] lang="zh" of="2cd4558e14f8"
+# ### 训练好的模型里，注意力图长什么样
+#
+# 本课程附带一个小型 Restormer，它的训练时间比这一课里能做到的要长。我们取它第二层级的第一个块（从这里开始有两个注意力头），输入一张带噪照片，看看其中几个通道，以及*你的*函数（或参考实现）由这些通道算出的注意力图。
+#
+# **先猜一猜：** 这张图会像一条对角线（每个通道各管各的）、像一片均匀的灰色（处处相同），还是两者都不像？
 
 # %%
 channel_scores = use("02-a", cosine_scores)
@@ -292,15 +383,26 @@ with style():
 record("channel_attention", figure, "Top: four query channels of a trained block on a noisy photograph. Bottom: how its channels attend to each other, per head.")
 
 # %% [markdown] lang="en"
-# Neither: a few columns stand out. A column is a *key* channel that many query channels take from. Compare the maps with the channels above them: some channels hold edges,
-# some hold blurred brightness, and the map decides, for this picture, how much of each goes into the others. Another picture gives another map, with the same weights.
+# Neither: it is a chequerboard. Channels form camps. Inside a camp they show the same pattern and the cosine is near 1; between some camps the pattern is the negative of the other, and the cosine is near -1;
+# the rest have little to do with each other. After the softmax a channel takes mostly from its own camp and least from its negative. Compare the maps with the channels above them. Another picture gives another
+# map, with the same weights.
+
+# %% [markdown] lang="zh" of="7cea59ab7858"
+# 两者都不像：它像一个棋盘。通道分成了几个阵营：同一阵营里的通道呈现相同的图案，余弦接近 1；有些阵营之间图案正好相反，余弦接近 -1；其余的彼此没有多少关系。经过 softmax 之后，每个通道主要从自己的阵营里取信息，从与自己相反的阵营里取得最少。把注意力图和上方的通道对照着看看。换一张图，同样的权重会给出另一张注意力图。
 
 # %% [markdown] lang="en"
 # ### What the temperature does
 #
 # Cosines lie between -1 and 1. A softmax over numbers so close together is nearly flat. The temperature stretches them.
 #
-# **Predict:** with 24 channels a head, how much weight does the strongest channel get at temperature 1? At 10?
+# **Predict:** with the 16 channels that a head has here, how much weight does the strongest channel get at temperature 1? At 10?
+
+# %% [markdown] lang="zh" of="7df6a07fa762"
+# ### 温度起什么作用
+#
+# 余弦的取值在 -1 到 1 之间。对这样一组彼此接近的数做 softmax，结果几乎是平的。温度的作用就是把它们的差距拉开。
+#
+# **先猜一猜：** 这里每个注意力头有 16 个通道，温度为 1，最强的那个通道能分到多少权重？温度为 10 呢？
 
 # %%
 temperatures = torch.logspace(-1, 2, 40)
@@ -340,6 +442,23 @@ record("temperature", figure, "The temperature decides between averaging all cha
 #
 # </details>
 
+# %% [markdown] lang="zh" of="58b8dd161a47"
+# 图中的 “channels that share the weight”（分享权重的通道数）是把注意力图一行的熵取指数得到的：假如权重由若干个通道平分，它就是所需的通道个数。在 1 的左边，注意力图把所有通道平均；往右走得很远，它就只照抄一个通道。虚线是训练选出的值，训练从 1 开始。
+#
+# **练习 02-b（3 分，约 10 分钟）。** 现在来写完整的 MDTA。各层已经建好，你来写 `forward`。请用上面的 `channel_scores`（你自己的函数通过检查后，它就是你写的那个）。
+#
+# <details><summary>提示 1</summary>
+#
+# `self.qkv_dwconv(self.qkv(x))` 有 3C 个通道：依次是 q、k、v。用 `chunk(3, dim=1)` 把它们分开。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# 第 0 个注意力头占有最前面的 C/n 个通道：只用一次普通的 reshape，就能把 `(B, C, H, W)` 变成 `(B, n, C/n, H*W)`。最后按原路变回去，再经过 `project_out`。
+#
+# </details>
+
 # %%
 # exercise 02-b · 3 points · MDTA
 class MDTA(nn.Module):
@@ -376,12 +495,27 @@ check("02-b", MDTA)
 # \mathrm{GDFN}(X) = W_p^0 \left( \mathrm{gelu}(W_d^1 W_p^1 X) \odot W_d^2 W_p^2 X \right)
 # $$
 #
-# In code both paths are made by one convolution with twice the channels, `project_in`, then `dwconv`, and the result is cut into two halves. The hidden width is `int(C * 2.66)`:
+# In code both paths are made by one convolution with twice the channels, `project_in`, then `dwconv`, and the result is cut into two halves: the first half goes through gelu and is the gate, the second is the value. The hidden width is `int(C * 2.66)`:
 # two paths of 2.66 C cost about what one path of 4 C (the usual Transformer) does.
 #
 # **Predict:** what does the gate do in a patch of clear sky, and what on an edge?
 #
 # **Exercise 02-c (2 points, about 5 minutes).** Write `forward`.
+
+# %% [markdown] lang="zh" of="18633776c6d6"
+# ## 4 · GDFN：给每个像素一道门控
+#
+# 块的后半部分逐个像素地处理，同时看一眼相邻像素。它计算两条支路，由其中一条决定另一条能通过多少：
+#
+# $$
+# \mathrm{GDFN}(X) = W_p^0 \left( \mathrm{gelu}(W_d^1 W_p^1 X) \odot W_d^2 W_p^2 X \right)
+# $$
+#
+# 在代码里，两条支路由同一个通道数加倍的卷积 `project_in` 一起算出，再经过 `dwconv`，然后把结果切成两半：前一半经过 gelu，作为门控；后一半是被门控的值。隐藏宽度是 `int(C * 2.66)`：两条 2.66 C 宽的支路，代价与一条 4 C 宽的支路（普通 Transformer 的做法）大致相当。
+#
+# **先猜一猜：** 在一片晴空里，门控会怎么做？在边缘上呢？
+#
+# **练习 02-c（2 分，约 5 分钟）。** 写出 `forward`。
 
 # %%
 # exercise 02-c · 2 points · GDFN
@@ -432,7 +566,7 @@ record("gates", figure, "Three gates of a trained block on the noisy photograph:
 # ## 5 · Changing resolution without losing a pixel
 #
 # Restormer works at four resolutions. Between them it neither strides nor pools. *Pixel unshuffle* sorts each 2 x 2 of pixels into four channels, and *pixel shuffle* sorts them back. Nothing is
-# lost: the pair is a permutation.
+# lost in the sorting: the pair is a permutation. (A 3 x 3 convolution before it halves the channels, so that a level has twice the channels of the one above and not four times.)
 #
 # Output channel $c r^2 + i r + j$ of the unshuffle holds the pixels at row offset $i$ and column offset $j$ of channel $c$:
 #
@@ -445,6 +579,25 @@ record("gates", figure, "Three gates of a trained block on the noisy photograph:
 # <details><summary>Hint</summary>
 #
 # Split the height into `(H // r, r)` and the width into `(W // r, r)`: six axes. Move the two axes of size `r` behind the channel axis, then join.
+#
+# </details>
+
+# %% [markdown] lang="zh" of="4c09754e91ba"
+# ## 5 · 改变分辨率，一个像素也不丢
+#
+# Restormer 在四种分辨率上工作。在不同分辨率之间切换时，它既不用步幅（stride），也不用池化。*逆像素重排*（pixel unshuffle）把每个 2 × 2 的像素小块分到四个通道里，*像素重排*（pixel shuffle）再把它们排回去。重新排列本身什么都不丢：这一对操作只是一个置换。（它前面的 3 × 3 卷积先把通道数减半，所以下一层级的通道数是上一层级的两倍，而不是四倍。）
+#
+# 逆像素重排的第 $c r^2 + i r + j$ 个输出通道，存放的是通道 $c$ 里行偏移为 $i$、列偏移为 $j$ 的那些像素：
+#
+# $$
+# y_{c r^2 + i r + j}(h, w) = x_c(r h + i,\; r w + j)
+# $$
+#
+# **练习 02-d（2 分，约 10 分钟）。** 用 `reshape` 和 `permute`（或 einops）写出这两个操作，要对任意倍数都成立。
+#
+# <details><summary>提示</summary>
+#
+# 把高度拆成 `(H // r, r)`，把宽度拆成 `(W // r, r)`：一共六个轴。把两个长度为 `r` 的轴移到通道轴后面，再合并。
 #
 # </details>
 
@@ -490,10 +643,17 @@ record("pixel_unshuffle", figure, "A photograph, and the four small ones that pi
 # %% [markdown] lang="en"
 # ## 6 · The whole network
 #
-# Blocks of MDTA and GDFN, four levels down, four up, with the encoder's maps handed across. At full resolution the decoder keeps 2 C channels. The last convolution predicts what to *add* to the degraded
+# Blocks of MDTA and GDFN on four levels, three steps down and three up, with the encoder's maps handed across. At full resolution the decoder keeps 2 C channels. The last convolution predicts what to *add* to the degraded
 # picture: with nothing learnt, the best guess is to change nothing.
 #
 # The library takes the pieces as arguments, so the model below is built from **yours** wherever your check passed.
+
+# %% [markdown] lang="zh" of="da4703a92b78"
+# ## 6 · 整个网络
+#
+# 网络由 MDTA 和 GDFN 组成的块搭成，分四个层级，先逐级向下，再逐级向上；编码器的特征图直接传给解码器中对应的层级。在全分辨率上，解码器保留 2 C 个通道。最后一个卷积预测的是要*加*到退化图像上的量：在什么都没学到的时候，最好的猜测就是什么都不改。
+#
+# 课程的代码库把这些部件当作参数传入，所以凡是你通过了检查的部件，下面的模型用的就是**你自己**写的那个。
 
 # %%
 my_mdta, my_gdfn = use("02-b", MDTA), use("02-c", GDFN)
@@ -524,6 +684,9 @@ record("layers", layers, "The stages of the model: shapes of a real forward pass
 # %% [markdown] lang="en"
 # How large is the published model? The next cell counts, and its output is tested against the official code.
 
+# %% [markdown] lang="zh" of="b375802ab9c8"
+# 论文发布的模型有多大？下一个单元来数一数；它的输出已与官方代码核对。
+
 # %% tags=["nbval-check-output"]
 published = create_model("restormer")
 denoising = create_model("restormer", norm_bias=False)
@@ -543,6 +706,9 @@ print(f"your pieces against the library's faster ones, same weights: largest dif
 # The library writes the same mathematics in another order: the map is multiplied into the last projection, so that two passes over the pixels become one, and wide maps are made a few rows at a time so that they stay in
 # the processor's cache. `course bench restormer` measures what that brings. Reading `course_lib/models/layers.py` after having written your own is a good evening.
 
+# %% [markdown] lang="zh" of="4204139cdb64"
+# 课程代码库用另一种次序实现了同样的数学：把注意力图先乘进最后的投影里，于是对像素的两遍遍历变成一遍；较宽的特征图则每次只算几行，好让它们留在处理器的缓存里。这样做能带来多少提升，可以用 `course bench restormer` 来测。自己写过一遍之后，再花一个晚上读读 `course_lib/models/layers.py`，会很有收获。
+
 # %% [markdown] lang="en"
 # ## 7 · Training with growing patches
 #
@@ -554,6 +720,18 @@ print(f"your pieces against the library's faster ones, same weights: largest dif
 # | pictures per GPU | 8 | 5 | 4 | 2 | 1 | 1 |
 #
 # **Exercise 02-f (2 points, about 5 minutes).** Given a list of stages `[iterations, patch, batch]`, return `[patch, batch]` for a step. Steps count from 0; after the last stage its values go on.
+
+# %% [markdown] lang="zh" of="40f2e9a364be"
+# ## 7 · 用逐渐变大的图像块训练
+#
+# 小图像块便宜，可以多看一些；大图像块则能体现出整图注意力需要的东西。Restormer 从小图像块开始，逐步增大，同时减少每一步的图像数：这就是*渐进式学习*（progressive learning）。论文给出的安排如下：
+#
+# | 迭代次数 | 92k | 64k | 48k | 36k | 36k | 24k |
+# |---|---|---|---|---|---|---|
+# | 图像块边长 | 128 | 160 | 192 | 256 | 320 | 384 |
+# | 每块 GPU 的图像数 | 8 | 5 | 4 | 2 | 1 | 1 |
+#
+# **练习 02-f（2 分，约 5 分钟）。** 给定一个由若干阶段 `[iterations, patch, batch]` 组成的列表，返回某一步对应的 `[patch, batch]`。步数从 0 开始数；最后一个阶段结束之后，沿用它的取值。
 
 # %%
 # exercise 02-f · 2 points · Progressive learning
@@ -594,6 +772,11 @@ record("schedule", figure, "The published schedule: patches grow while the pixel
 #
 # **Predict:** the degraded pictures have about 20.2 dB. How many dB will a network with 1.35 million parameters reach after a few minutes? What will the first hundred steps look like?
 
+# %% [markdown] lang="zh" of="5658cd7131e4"
+# 现在开始训练。训练配方由所选的档位（profile）决定；训练循环就是 `course train` 所用的那一个（读一读 `course_lib/training/loop.py`，它很短）。训练会自动保存进度：停下这个单元，再运行一次，它就会接着训练。
+#
+# **先猜一猜：** 退化图像的 PSNR 约为 20.2 dB。一个有 135 万个参数的网络，训练几分钟之后能达到多少 dB？最初的一百步会是什么样子？
+
 # %%
 recipe = Recipe(
     name="restormer_lesson", config=settings.config, sigma=sigma, seed=SEED, steps=settings.steps,
@@ -621,6 +804,11 @@ record(
 #
 # **Predict:** which of the test photographs gains most, which least? Look at them first.
 
+# %% [markdown] lang="zh" of="fd39f0e70816"
+# ## 8 · 恢复前后
+#
+# **先猜一猜：** 测试照片里，哪一张提升最多，哪一张最少？先仔细看看它们。
+
 # %%
 def restored_by(network, image):
     """Restored image in [0, 1], on the CPU."""
@@ -639,6 +827,9 @@ record(
 # %% [markdown] lang="en"
 # A picture convinces; a table with the right rows in it informs. Beside the trained model stand the untouched input, a classical method that nobody trained (non-local means, which averages similar patches), and
 # the model that the course ships, with many more steps and on other photographs.
+
+# %% [markdown] lang="zh" of="d5b2b23b3bad"
+# 图片让人信服，而对照行选得恰当的表格才给人信息。除了刚训练好的模型，表里还有：未经处理的输入；一种谁也没有训练过的经典方法（非局部均值，对相似的图像块取平均）；以及课程附带的模型，它训练的步数多得多，用的也是另外的照片。
 
 # %%
 from skimage.restoration import denoise_nl_means
@@ -680,6 +871,9 @@ record("results", results, f"Denoising at sigma {sigma:g} on {len(names)} test p
 # Read it honestly. If your run was short, non-local means, from 2005 and told the noise level, is a serious opponent. The shipped model shows what patience brings with the same architecture. The published Restormer is
 # twenty times larger, saw four data sets and 300,000 steps; nothing in this table compares with it, and its numbers are measured on other pictures.
 
+# %% [markdown] lang="zh" of="c267bbc9e779"
+# 要诚实地读这张表。如果你训练的时间很短，那么 2005 年提出、又被告知了噪声水平的非局部均值，就是一个不容小看的对手。附带的模型则说明，同样的架构，多一些耐心能换来什么。论文发布的 Restormer 有它的二十倍大，用了四个数据集，训练了 300,000 步；表里没有哪一行能与它相比，而且它的数值是在另外的图像上测得的。
+
 # %%
 record(
     "errors",
@@ -691,12 +885,22 @@ record(
 # %% [markdown] lang="en"
 # The noise was the same everywhere; the error that is left is not. It sits on texture and edges: there the model could not tell noise from detail and chose caution.
 
+# %% [markdown] lang="zh" of="e010d4460054"
+# 噪声在各处都一样，剩下的误差却不是。误差集中在纹理和边缘上：在那些地方，模型分不清噪声和细节，于是选择了谨慎。
+
 # %% [markdown] lang="en"
 # ## 9 · A model of one trade
 #
 # The shipped model is a good denoiser for noise levels that it saw. What does it do with a noise it never saw, and with a picture that has no noise but is *blurred*?
 #
 # **Predict:** will the blurred picture come out sharper, unchanged, or worse than before?
+
+# %% [markdown] lang="zh" of="9993c6831af8"
+# ## 9 · 只会一门手艺的模型
+#
+# 在见过的噪声水平上，课程附带的模型是个不错的去噪器。那么，遇到从未见过的噪声，或者一张没有噪声、却*模糊*的图像，它会怎么做？
+#
+# **先猜一猜：** 模糊的图像经过它之后，会变清晰、没有变化，还是比原来更差？
 
 # %%
 trials = {
@@ -724,24 +928,36 @@ record("one_trade", one_trade, "One denoiser on degradations of its own trade an
 record(
     "one_trade_pictures",
     figures.grid([{"degraded": trials[n].clamp(0, 1), "restored": answers[n], "clean": clean[first]} for n in ("noise 90 (never seen)", "motion blur", "motion blur, then noise 25")]),
-    "A denoiser outside its trade: it cannot remove blur, and noise stronger than it ever saw breaks it.",
+    "A denoiser outside its trade: stronger noise than it ever saw leaves blotches, and blur stays.",
 )
 
 # %% [markdown] lang="en"
-# Look at the gains. Inside its trade the denoiser is good; noise stronger than it was trained on is left half removed; blur stays blur, and the model may even take a little away, because it
-# knows fine structure only as something to be doubted.
+# Look at the gains and at the pictures. Inside its trade the denoiser is good. Noise stronger than any it was trained on still falls a good deal, but coloured blotches stay. Blur stays blur: the gain is about zero,
+# because nothing in its training ever asked it to sharpen.
 #
 # This is what *single-degradation* restoration means: one model, one trade. Blur wants high frequencies *added*, noise wants them *removed*, and the weights of this model know only the second. One could train a model per
-# degradation and keep a shelf of them; but somebody then has to say which one a picture needs, and the last row needs two. Training one Restormer on everything is the obvious next step, and lesson 03 shows what goes wrong
+# degradation and keep a shelf of them; but somebody then has to say which one a picture needs, and the picture with both, in the last row, needs two. Training one Restormer on everything is the obvious next step, and lesson 03 shows what goes wrong
 # when one does (the tasks pull the shared weights in different directions) and what prompts do about it.
+
+# %% [markdown] lang="zh" of="aea6bafa31f4"
+# 看看各行的增益，也看看图像。在自己的本行里，这个去噪器表现不错；比训练时更强的噪声也能减轻不少，但会留下彩色的斑块；模糊依旧是模糊：增益几乎为零，因为训练从来没有要求它去锐化。
+#
+# 这就是*单退化*图像恢复的含义：一个模型，一门手艺。去模糊要*增加*高频，去噪要*去掉*高频，而这个模型的权重只会后者。当然可以为每种退化各训练一个模型，摆满一个架子；但那样就得有人来判断一张图需要哪一个，而表格的最后一行（先模糊、再加噪声）同时需要两个。用所有退化来训练同一个 Restormer，是顺理成章的下一步；第 03 课会展示这样做会出什么问题（各个任务把共享的权重拉向不同的方向），以及提示（prompt）如何应对。
 
 # %% [markdown] lang="en"
 # ## 10 · Pictures of any size
 #
-# MDTA is linear in the pixels, but linear still grows: a 12-megapixel photograph does not fit many machines at once. So large pictures are restored in tiles. Tiles must overlap, for two reasons: a pixel at the border
-# of a tile lacks its neighbours, and the attention map of each tile is computed from that tile alone.
+# MDTA is linear in the pixels, but linear still grows: a 12-megapixel photograph does not fit many machines at once. So large pictures are restored in tiles. That brings two troubles: a pixel at the border
+# of a tile lacks its neighbours, and the attention map of each tile is computed from that tile alone. Overlap is the remedy for the first.
 #
 # **Predict:** where will tiles without overlap differ from the picture restored at once?
+
+# %% [markdown] lang="zh" of="00e42f492df3"
+# ## 10 · 任意大小的图像
+#
+# MDTA 的代价与像素数成线性关系，但线性也还是会增长：一张 1200 万像素的照片，许多机器一次装不下。所以大图要分块恢复。分块会带来两个问题：分块边界上的像素缺少相邻像素；每个分块的注意力图又只由这一块自己算出。让分块互相重叠，可以解决第一个问题。
+#
+# **先猜一猜：** 没有重叠的分块结果，会在哪些地方与整图一次恢复的结果不同？
 
 # %%
 whole = middle(photos[first], settings.big_side)
@@ -759,10 +975,15 @@ with style():
 record("tiles", figure, f"Tiles of {settings.tile} pixels against the picture restored at once. The grid of the borders shows without overlap only.")
 
 # %% [markdown] lang="en"
-# Two things are to be seen. The bright grid on the left is the missing neighbours at the borders, and overlap removes it. The faint texture *inside* the tiles stays on the right: each tile has its own attention
-# map, computed from its own pixels, and no overlap changes that. It is small here, a fraction of one grey level, and it is the price of bounded memory.
+# Two things are to be seen. The bright grid on the left is the missing neighbours at the borders, and overlap removes it. The texture *inside* the tiles stays on the right: each tile has its own attention
+# map, computed from its own pixels, and no overlap changes that. On average it is well under one grey level here, most in a tile whose content is unlike the rest of the picture, and it is the price of bounded memory.
 #
 # Try it on your own photograph: `course_lib.images.load_image("path")[None]` gives the tensor, `restore_tiled(shipped, ...)` the result.
+
+# %% [markdown] lang="zh" of="1f828001e890"
+# 有两点值得注意。左图中明亮的网格，来自分块边界处缺失的相邻像素，重叠可以消除它。而分块*内部*的纹理，在右图里依然存在：每个分块都有自己的注意力图，由它自己的像素算出，多少重叠都改变不了这一点。平均下来，这里的差异远不到一个灰度级，内容与整幅图像差别最大的那个分块里最明显；这就是把内存限制住所付的代价。
+#
+# 拿自己的照片试试吧：`course_lib.images.load_image("path")[None]` 给出张量，`restore_tiled(shipped, ...)` 给出结果。
 
 # %% [markdown] lang="en"
 # ## Report
@@ -784,3 +1005,24 @@ record("tiles", figure, f"Tiles of {settings.tile} pixels against the picture re
 # 4. **Think.** In section 9 the denoiser leaves blur untouched. Suppose you train one Restormer on noise and blur together. Which of its parts could serve both, and where would the tasks disagree?
 #
 #    *Your answer:*
+
+# %% [markdown] lang="zh" of="f70bc4deb920"
+# ## 报告
+#
+# 请直接在这个单元里作答，每题几句话即可。由这个 notebook 生成的 PDF 会包含你的回答、各幅图，以及每一项检查的结果。
+#
+# 1. **数据流。** 对照各层的表格，跟着一个 3 × 64 × 64 的图像块走完整个网络：特征图在哪里最宽，在哪里最深？为什么解码器第一层级的宽度是编码器第一层级的两倍？
+#
+#    *你的回答：*
+#
+# 2. **新在哪里。** 说出 Restormer 对普通 Transformer 块所做的两处改动，以及每一处改动的用途。
+#
+#    *你的回答：*
+#
+# 3. **结果。** 把结果表中你的那一行与相邻的几行作比较。哪张照片最难？剩下的误差在哪里？
+#
+#    *你的回答：*
+#
+# 4. **思考。** 在第 9 节里，去噪器对模糊无能为力。假设你用噪声和模糊一起训练同一个 Restormer：它的哪些部分可以两者共用，两个任务又会在哪里产生分歧？
+#
+#    *你的回答：*
