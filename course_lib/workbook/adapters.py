@@ -36,8 +36,12 @@ def call_one_of(piece: tuple, arguments: dict) -> Any:
     return call_function(piece[arguments.pop("which")], arguments)
 
 
-def hand_over(module: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy `weights` into the module's parameters by name or, where names differ, by shape when only one fits. Raises BadPiece."""
+def hand_over(module: nn.Module, weights: dict[str, Tensor]) -> dict[str, nn.Parameter]:
+    """Copy `weights` into the module's parameters by name or, where names differ, by shape when only one fits.
+
+    Gives the parameters by the names of the weights. Raises BadPiece where the two do not match.
+    """
+    filled: dict[str, nn.Parameter] = {}
     parameters = dict(module.named_parameters())
     left = {name: value for name, value in weights.items() if name not in parameters}
     for name, parameter in parameters.items():
@@ -45,14 +49,18 @@ def hand_over(module: nn.Module, weights: dict[str, Tensor]) -> None:
         if value is None:
             fitting = [key for key, candidate in left.items() if candidate.shape == parameter.shape]
             if len(fitting) != 1:
-                raise BadPiece(f"the parameter {name} {tuple(parameter.shape)} has no counterpart; keep the __init__ of the exercise: {_list(weights)}")
+                what = f"the parameter {name} {tuple(parameter.shape)} has no counterpart"
+                raise BadPiece(f"{what}; keep the __init__ of the exercise: {_list(weights)}")
             value = left.pop(fitting[0])
+        filled[name if name in weights else fitting[0]] = parameter
         if value.shape != parameter.shape:
-            raise BadPiece(f"the parameter {name} has shape {tuple(parameter.shape)}, expected {tuple(value.shape)}")
+            what = f"the parameter {name} has shape {tuple(parameter.shape)}, expected {tuple(value.shape)}"
+            raise BadPiece(f"{what}; keep the __init__ of the exercise")
         with torch.no_grad():
             parameter.copy_(value)
     if left:
         raise BadPiece(f"parameters missing from your module: {_list(left)}; keep the __init__ of the exercise")
+    return filled
 
 
 def _list(weights: dict[str, Tensor]) -> str:
@@ -60,16 +68,16 @@ def _list(weights: dict[str, Tensor]) -> str:
 
 
 def call_module(piece: type, arguments: dict) -> dict[str, Tensor]:
-    """Build piece(*arguments["init"]), hand the weights over, run it on x; gives its output and the gradient of x through it.
+    """Build piece(*arguments["init"]), hand the weights over, run it on x; gives its output and the gradients of x and the weights.
 
-    The gradient shows whether the module can be trained: a detached or rounded tensor on the way has none, or a wrong one.
+    The gradients show whether the module can be trained: through a detached or rounded tensor comes none, or a wrong one.
     """
     if is_stub(piece):
         raise NotDone
     module = piece(*arguments["init"])
     if not isinstance(module, nn.Module):
         raise BadPiece(f"{getattr(piece, '__name__', 'the piece')}(...) gives a {type(module).__name__}, expected an nn.Module")
-    hand_over(module, arguments["weights"])
+    filled = hand_over(module, arguments["weights"])
     x = arguments["x"].clone().requires_grad_()
     with torch.enable_grad():
         output = module(x)
@@ -77,9 +85,12 @@ def call_module(piece: type, arguments: dict) -> dict[str, Tensor]:
         raise NotDone
     if not isinstance(output, Tensor):
         raise BadPiece(f"forward gives a {type(output).__name__}, expected a tensor")
-    if not output.requires_grad:
-        return {"output": output.detach(), "gradient": torch.zeros_like(x)}
-    probe = torch.linspace(-1, 1, output.numel()).reshape(output.shape)
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad((output * probe).sum(), x, allow_unused=True)
-    return {"output": output.detach(), "gradient": torch.zeros_like(x) if gradient is None else gradient}
+    leaves = {"x": x} | {name: filled[name] for name in arguments["weights"]}
+    found = [None] * len(leaves)
+    if output.requires_grad:
+        probe = torch.linspace(-1, 1, output.numel()).reshape(output.shape)
+        with torch.enable_grad():
+            found = torch.autograd.grad((output * probe).sum(), list(leaves.values()), allow_unused=True)
+    pairs = zip(leaves.items(), found, strict=True)
+    gradients = {f"gradient of {name}": torch.zeros_like(leaf) if gradient is None else gradient for (name, leaf), gradient in pairs}
+    return {"output": output.detach()} | gradients

@@ -3,14 +3,16 @@
 import hashlib
 import html
 import inspect
+import numbers
 import traceback
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from course_lib.workbook.adapters import BadPiece, NotDone
+from course_lib.workbook.adapters import BadPiece, NotDone, call_module, is_stub
 from course_lib.workbook.exercises import Exercise, get_exercise
 
 SEEDS = (0, 1, 2)
@@ -57,6 +59,8 @@ def compare(got: Any, want: Any, tolerance: float, name: str = "the result") -> 
             return f"{name} holds NaN or infinite values"
         largest = (got - want).abs().max().item() if want.numel() else 0.0
         if largest > tolerance * max(1.0, want.abs().max().item()):
+            if not got.any():
+                return f"{name} is zero everywhere"
             share = ((got - want).abs() > tolerance * max(1.0, want.abs().max().item())).double().mean().item()
             return f"{name} has the right shape but {share:.0%} of its values are off, by up to {largest:.3g}"
         return ""
@@ -74,6 +78,8 @@ def compare(got: Any, want: Any, tolerance: float, name: str = "the result") -> 
         return next((fault for fault in faults if fault), "")
     if isinstance(want, float) and isinstance(got, (int, float)):
         return "" if abs(got - want) <= tolerance * max(1.0, abs(want)) else f"{name} is {got!r}, expected {want!r}"
+    if type(want) is int and not isinstance(got, numbers.Integral):  # 12.0 == 12, and so is a tensor; neither is an integer
+        return f"{name} is {_short(got)}, of type {type(got).__name__}; expected the integer {want}"
     return "" if got == want else f"{name} is {_short(got)}, expected {_short(want)}"
 
 
@@ -93,68 +99,136 @@ def _clone(value: Any) -> Any:
     return value
 
 
-def _run(exercise: Exercise, piece: Any, arguments: dict) -> tuple[Any, str]:
-    """(output, "") or (None, what went wrong). Lets NotDone through."""
+class _Outcome(NamedTuple):
+    """What a piece gave for one sub-check, and the gradient of each tensor argument of a function through it."""
+
+    output: Any
+    gradients: dict[str, Tensor]
+
+    def differs(self, want: "_Outcome", tolerance: float) -> str:
+        return compare(self.output, want.output, tolerance) or compare(self.gradients, want.gradients, tolerance)
+
+
+def _run(exercise: Exercise, piece: Any, arguments: dict) -> tuple[_Outcome | None, str]:
+    """(outcome, "") or (None, what went wrong). Lets NotDone through.
+
+    A function gets its tensors as leaves that require a gradient, because the lesson trains through it: a function that detaches, leaves
+    torch or writes into its arguments gives the right numbers here and spoils the training later.
+    """
+    if len(exercise.names) > 1 and not is_stub(piece) and not (isinstance(piece, (tuple, list)) and len(piece) == len(exercise.names)):
+        return None, f'give all of them, in this order: check("{exercise.id}", ({", ".join(exercise.names)}))'
+    own, leaves = _clone(arguments), {}
+    if exercise.call is not call_module:  # which makes its own leaf
+        leaves = {name: value.requires_grad_() for name, value in own.items() if isinstance(value, Tensor) and value.is_floating_point()}
     try:
-        return exercise.call(piece, _clone(arguments)), ""
+        with torch.enable_grad():
+            output = exercise.call(piece, own)
+            outcome = _Outcome(output, _gradients(output, leaves))
     except NotDone:
         raise
     except BadPiece as error:
         return None, str(error)
     except Exception as error:  # whatever a student's code raises is an answer to explain, not a crash
         return None, _explain(error)
+    changed = [name for name, value in arguments.items() if compare(own[name], value, 0.0)]
+    if changed:
+        return None, f"it changes its argument `{'`, `'.join(changed)}` in place, which others still need: work on a copy"
+    return outcome, ""
+
+
+def _gradients(output: Any, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Gradient of a fixed weighted sum of `output` by each leaf, zero where none arrives; nothing for an output that is no tensor."""
+    if not isinstance(output, Tensor) or not leaves:
+        return {}
+    found = [None] * len(leaves)
+    if output.requires_grad:
+        probe = torch.linspace(-1, 1, output.numel()).reshape(output.shape)
+        found = torch.autograd.grad((output * probe).sum(), list(leaves.values()), allow_unused=True)
+    pairs = zip(leaves.items(), found, strict=True)
+    return {f"gradient of {name}": torch.zeros_like(leaf) if gradient is None else gradient for (name, leaf), gradient in pairs}
 
 
 def _explain(error: Exception) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "course_lib" not in frame.filename and "/torch/" not in frame.filename]
+    # Libraries, Python's own among them; a student's folder may well be called like ours, so the package's place counts and not its name.
+    foreign = (str(Path(__file__).parents[1]), str(Path(traceback.__file__).parent), "site-packages", "dist-packages")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not any(part in frame.filename for part in foreign)]
     place = f" at your line `{frames[-1].line}`" if frames and frames[-1].line else ""
-    return f"it stopped with {type(error).__name__}{place}: {str(error).strip()[:300]}"
+    text = str(error).strip()[:300]
+    if "in-place operation" in text or "resize variables" in text:
+        text += " (It writes into its argument in place, which others still need: work on a copy.)"
+    elif "call numpy()" in text:  # torch's own advice, detach(), would cut the training off
+        text = "the lesson trains through this code, and numpy keeps no gradient: stay with torch operations"
+    return f"it stopped with {type(error).__name__}{place}: {text}"
 
 
-def _recognise(exercise: Exercise, got: Any, arguments: dict) -> str:
+def _recognise(exercise: Exercise, got: _Outcome, arguments: dict) -> str:
     """The hint of the known mistake whose output equals `got`, or ""."""
     for mistake in exercise.mistakes:
         wrong, failed = _run(exercise, mistake.piece, arguments)
-        if not failed and not compare(got, wrong, exercise.tolerance):
+        if not failed and not got.differs(wrong, exercise.tolerance):
             return mistake.hint
     return ""
 
 
-def _hint(exercise: Exercise, outputs: list[tuple[Any, dict]]) -> str:
-    for got, arguments in outputs:
+def _hint(exercise: Exercise, piece: Any, failures: list[tuple[_Outcome, dict, str]]) -> str:
+    """A known mistake's hint, else what can be said about any piece: a gradient that is lost, a result that changes."""
+    for got, arguments, _ in failures:
         hint = _recognise(exercise, got, arguments)
         if hint:
             return hint
+    if any(fault.startswith("`gradient") for *_, fault in failures):
+        return "The values are right, but training does not pass through: look for no_grad, .detach(), .data, .item() or a new tensor."
+    for got, arguments, _ in failures[:1]:
+        again, failed = _run(exercise, piece, arguments)
+        if not failed and again.differs(got, exercise.tolerance):
+            return "It gives another result every time it is called with the same input: is there dropout or another random number in it?"
     return ""
+
+
+_NOTHING = "it gave nothing back (None): it is not written yet, or a path through it ends without `return`"
+
+
+def _examine_part(exercise: Exercise, piece: Any, cases: list[dict]) -> tuple[str, tuple[_Outcome, dict, str] | None]:
+    """One sub-check on every case: (fault, what failed); ("", None) when all are right."""
+    for arguments in cases:
+        try:
+            got, fault = _run(exercise, piece, arguments)
+        except NotDone:
+            return _NOTHING, None
+        if fault:
+            return fault, None
+        want, failed = _run(exercise, exercise.reference_piece, arguments)
+        if failed:
+            raise RuntimeError(f"{exercise.id}: the reference piece fails: {failed}")
+        fault = got.differs(want, exercise.tolerance)
+        if fault:
+            return fault, (got, arguments, fault)
+    return "", None
 
 
 def examine(exercise: Exercise, piece: Any, seeds: tuple[int, ...] = SEEDS) -> CheckResult:
     """Compare a piece with the reference on fresh inputs; the piece sees clones, and the global random state stays untouched."""
     result = CheckResult(exercise.id, exercise.title, "todo", "", 0.0, exercise.max_points)
+    parts: dict[str, list[str]] = {}  # fault -> the sub-checks that show it
+    failures = []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         cases = [exercise.inputs(seed) for seed in seeds]
-        messages, failures = [], []
         for name, points in exercise.points.items():
-            fault = ""
-            for case in cases:
-                try:
-                    got, fault = _run(exercise, piece, case[name])
-                except NotDone:
-                    result.message = f"write {' and '.join(exercise.names)}, then run this cell again"
-                    return result
-                if not fault:
-                    fault = compare(got, exercise.reference(_clone(case[name])), exercise.tolerance)
-                    if fault:
-                        failures.append((got, case[name]))
-                if fault:
-                    break
+            fault, failure = _examine_part(exercise, piece, [case[name] for case in cases])
             result.subchecks.append({"name": name, "points": 0.0 if fault else points, "max_points": points, "message": fault})
-            if fault and fault not in messages:
-                messages.append(f"{name}: {fault}" if len(exercise.points) > 1 else fault)
-        result.points = sum(sub["points"] for sub in result.subchecks)
-        result.status = "wrong" if messages else "correct"
-        hint = _hint(exercise, failures) if failures else ""
-    result.message = "\n".join(messages + ([hint] if hint else []))
+            if fault:
+                parts.setdefault(fault, []).append(name)
+            if failure:
+                failures.append(failure)
+        hint = _hint(exercise, piece, failures) if failures else ""
+    if parts.get(_NOTHING) == list(exercise.points):
+        names = " and ".join(exercise.names)
+        result.message = f"write {names}, then run this cell again (a function that lacks its `return` counts as not written)"
+        return result
+    result.points = sum(sub["points"] for sub in result.subchecks)
+    result.status = "wrong" if parts else "correct"
+    lines = [f"{', '.join(names)}: {fault}" if len(exercise.points) > 1 else fault for fault, names in parts.items()]
+    result.message = "\n".join(lines + ([hint] if hint else []))
     return result
 
 
@@ -200,7 +274,13 @@ def source_key(*pieces: Any) -> str:
     digest = hashlib.sha256()
     for piece in pieces:
         # Compiled code rather than text: a class typed into a notebook has no source that Python could find again.
-        functions = [piece] if inspect.isfunction(piece) else [f for kind in inspect.getmro(piece) for f in vars(kind).values()] if inspect.isclass(piece) else []
+        functions = (
+            [piece]
+            if inspect.isfunction(piece)
+            else [f for kind in inspect.getmro(piece) for f in vars(kind).values()]
+            if inspect.isclass(piece)
+            else []
+        )
         for function in filter(inspect.isfunction, functions):
             if not str(function.__module__).startswith("torch."):
                 digest.update(_code_text(function.__code__).encode())
