@@ -153,7 +153,8 @@ def bench_restormer(pairs: int = 9, progress: bool = True) -> list[dict]:
 
 
 def _text(rows: list[dict]) -> str:
-    lines = [f"{'work':14} {'side':>4} {'ours':>5} {'plain s':>8} {'ours s':>8} {'ratio':>6} {'(range)':>13} {'asked':>6} {'MiB plain':>10} {'MiB ours':>9} {'difference':>10}"]
+    titles = ("work", "side", "ours", "plain s", "ours s", "ratio", "(range)", "asked", "MiB plain", "MiB ours", "difference")
+    lines = ["{:14} {:>4} {:>5} {:>8} {:>8} {:>6} {:>13} {:>6} {:>10} {:>9} {:>10}".format(*titles)]
     for r in rows:
         low, high = r["ratio_range"]
         lines.append(

@@ -44,7 +44,9 @@ def run(
     edition: Annotated[str, typer.Option(help="solutions or notebooks (the student edition).")] = "solutions",
     lang: Annotated[str, typer.Option(help="en or zh.")] = "en",
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/<time>.")] = None,
-    parameter: Annotated[list[str] | None, typer.Option("-p", help="A parameter of the notebook: -p NAME VALUE or -p NAME=VALUE; repeatable.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", help="A parameter of the notebook: -p NAME VALUE or -p NAME=VALUE; repeatable.")
+    ] = None,
     json_: Json = False,
 ):
     """Execute lessons with papermill; notebooks, PDFs, metrics and a summary in one folder."""
@@ -94,7 +96,9 @@ def report(
     from course_lib.workbook.report import make_report
 
     result = make_report(notebook, output, html=html, author=author, student_id=student_id)
-    lines = [f"{result['pdf'] or result['html']}: {result['headings']} headings, {result['figures']} figures, {result['exercises']} exercises"]
+    lines = [
+        f"{result['pdf'] or result['html']}: {result['headings']} headings, {result['figures']} figures, {result['exercises']} exercises"
+    ]
     lines += [f"missing: {item}" for item in result["missing"]] + [f"note: {item}" for item in result["warnings"]]
     _print(result, "\n".join(lines), json_)
     raise typer.Exit(bool(result["missing"]) or not result["pdf"])
@@ -182,7 +186,9 @@ def _papermill_style(words: list[str]) -> list[str]:
 def main() -> None:
     """Entry point: errors that the course raises on purpose are one line on stderr; exit status 2, or 130 after Ctrl-C."""
     try:
-        status = app(_papermill_style(sys.argv[1:]), standalone_mode=False)  # typer hands the code of typer.Exit back here instead of leaving
+        status = app(
+            _papermill_style(sys.argv[1:]), standalone_mode=False
+        )  # typer hands the code of typer.Exit back here instead of leaving
     except KeyboardInterrupt:
         sys.exit(130)
     except typer.Abort:

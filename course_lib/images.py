@@ -38,7 +38,7 @@ def load_image(path: str | Path) -> Tensor:
         raise ImageError(f"{path}: no such image") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: {error}") from None
-    except (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error, zlib.error) as error:  # all that Pillow's readers let through
+    except (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error, zlib.error) as error:  # what Pillow's readers raise
         raise ImageError(f"{path}: cannot be read as an image ({error}); it may be truncated, fetch it again") from None
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         array = np.asarray(picture, dtype=np.float32)

@@ -27,5 +27,7 @@ def get_profile(name: str, lesson: str) -> SimpleNamespace:
         known = ", ".join(sorted(p.stem for p in folder.glob("*.toml")))
         raise ValueError(f"no profile numbers for lesson {lesson!r}; there are {known}")
     tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    if name not in tables:
+        raise ValueError(f"{path} has no numbers for the profile {name!r}; add a [{name}] table")
     numbers = {**tables.get("common", {}), **tables[name]}
     return SimpleNamespace(name=name, lesson=lesson, **numbers)

@@ -5,6 +5,7 @@ number, so that a killed run goes on with exactly the batches it would have seen
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -46,15 +47,23 @@ class PairDataset(Dataset):
         return self.degrade(clean, rng), clean
 
 
-def noise_of(sigma: float | tuple[float, float]) -> Degrade:
-    """A `degrade` that adds Gaussian noise (not clipped): of `sigma`/255, or of a sigma drawn uniformly between two."""
+@dataclass(frozen=True)
+class NoiseDegrade:
+    """Adds Gaussian noise (not clipped) of a fixed sigma/255, or of a sigma drawn uniformly between `low` and `high` per image."""
 
-    def degrade(clean: Tensor, rng: np.random.Generator) -> Tensor:
-        level = sigma if isinstance(sigma, (int, float)) else rng.uniform(*sigma)
+    low: float
+    high: float
+
+    def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
+        level = self.low if self.low == self.high else rng.uniform(self.low, self.high)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
         return clean + noise * (level / 255)
 
-    return degrade
+
+def noise_of(sigma: float | Sequence[float]) -> Degrade:
+    """A `degrade` that adds noise of `sigma` (0-255), or of a sigma drawn between the two of a pair; it travels to spawned workers."""
+    low, high = (sigma, sigma) if isinstance(sigma, (int, float)) else sigma
+    return NoiseDegrade(float(low), float(high))
 
 
 class StepSampler:

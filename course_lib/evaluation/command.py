@@ -31,7 +31,7 @@ def find_model(name: str) -> nn.Module | None:
 
 
 def clean_files(data: str) -> list[Path]:
-    """The clean images of `CBSD68` (under COURSE_DATA_DIR), `photos` (the test split) or a folder. Raises ImageError saying where it looked."""
+    """The clean images of `CBSD68` (under COURSE_DATA_DIR), `photos` (the test split) or a folder. Raises ImageError."""
     from course_lib.datasets.photos import photo_files
 
     if data == "photos":
@@ -51,6 +51,8 @@ def evaluation_table(model_name, data, sigmas, protocol=None, *, clip=True, devi
 
     from course_lib.doctor import usable_device
 
+    if protocol and protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
     model = find_model(model_name)
     files = clean_files(data)
     place = usable_device(device)
@@ -65,8 +67,9 @@ def evaluation_table(model_name, data, sigmas, protocol=None, *, clip=True, devi
     for name in [protocol] if protocol else PROTOCOLS:
         for sigma in sigmas:
             pairs = tqdm(
-                noisy_pairs(files, sigma, name), desc=f"{name} sigma {sigma:g}", total=len(files), disable=not progress, unit="image", leave=False
-            )
+                noisy_pairs(files, sigma, name), desc=f"{name} sigma {sigma:g}", total=len(files),
+                disable=not progress, unit="image", leave=False,
+            )  # fmt: skip
             scores = mean_scores(evaluate(model, pairs, restorer=restorer, clip=clip and model is not None, device=place))
             rows.append({"model": model_name, "data": data, "protocol": name, "sigma": sigma, "images": len(files), **scores})
     return rows

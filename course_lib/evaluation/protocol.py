@@ -74,9 +74,8 @@ def evaluate(
             restored = restored.clamp(0, 1)
         if to_8bit:
             restored = to_uint8(restored).float() / 255
-        scores.append(
-            Score(name, float(psnr(degraded, clean)), float(ssim(degraded, clean)), float(psnr(restored, clean)), float(ssim(restored, clean)))
-        )
+        numbers = [float(metric(image, clean)) for image in (degraded, restored) for metric in (psnr, ssim)]
+        scores.append(Score(name, *numbers))
     return scores
 
 

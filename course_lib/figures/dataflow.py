@@ -76,7 +76,7 @@ class _MultiplyAdds(TorchDispatchMode):
 
 
 def _prefixes(name: str) -> Iterator[str]:
-    """"a.0.b" -> "", "a", "a.0", "a.0.b"."""
+    """ "a.0.b" -> "", "a", "a.0", "a.0.b"."""
     yield ""
     parts = name.split(".") if name else []
     for end in range(1, len(parts) + 1):

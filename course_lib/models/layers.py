@@ -16,7 +16,7 @@ STRIP_BYTES = 8 << 20  # measured best for a strip's widest map among 0.5-8 MiB;
 
 
 def row_strips(x: Tensor, channels: int, halo: int = 1) -> list[tuple[slice, slice]]:
-    """Cut the rows of x (B, C, H, W) into strips whose widest map, `channels` wide, fits the cache: pairs (rows to read, rows of those to keep).
+    """Cut the rows of x (B, C, H, W) into strips whose widest map, `channels` wide, fits the cache: (rows to read, those to keep).
 
     Each strip reads `halo` rows more on either side: what a 3x3 convolution needs. With gradients or off the CPU: one strip,
     everything, because autograd keeps every map anyway and a GPU wants few large kernels.
@@ -51,7 +51,7 @@ class LayerNorm(nn.Module):
         if self.bias is not None:
             y = F.layer_norm(y, (y.shape[-1],), self.weight, self.bias, self.eps)
         else:
-            var = y.float().var(-1, keepdim=True, correction=0)
+            var = _at_least_float32(y).var(-1, keepdim=True, correction=0)
             y = y * torch.rsqrt(var + self.eps) * self.weight
         return y.permute(0, 3, 1, 2)  # (B, C, H, W)
 
@@ -86,7 +86,7 @@ class MDTA(nn.Module):
                 q, k = q * (H * W) ** -0.5, k * (H * W) ** -0.5
             q = q.reshape(B, -1, n, d).permute(0, 2, 3, 1)  # (B, n, d, L)
             k = k.reshape(B, -1, n, d).transpose(1, 2)  # (B, n, L, d)
-            gram = gram + (q @ k).float()  # (B, n, d, d)
+            gram = gram + _at_least_float32(q @ k)  # (B, n, d, d)
             values.append(v)
         if values[0].dtype == torch.float16:
             gram = gram * (H * W)
@@ -94,7 +94,7 @@ class MDTA(nn.Module):
         cosine = gram / (q_power.sqrt().clamp_min(1e-12) * k_power.sqrt().clamp_min(1e-12))
         attention = (cosine * self.temperature).softmax(dim=-1)  # (B, n, d, d)
         # project_out(attention @ v) = (project_out . attention) @ v: one C x C matrix an image instead of two passes over the pixels.
-        weight = self.project_out.weight.view(C, n, d).float()
+        weight = _at_least_float32(self.project_out.weight).view(C, n, d)
         mix = torch.einsum("cnd,bnde->bcne", weight, attention).reshape(B, C, C)
         v = values[0] if len(values) == 1 else torch.cat(values, dim=1)  # (B, H*W, C)
         out = v @ mix.transpose(1, 2).to(v.dtype)  # (B, H*W, C)
@@ -103,9 +103,13 @@ class MDTA(nn.Module):
         return out.view(B, H, W, C).permute(0, 3, 1, 2)  # (B, C, H, W)
 
 
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def _power(x: Tensor) -> Tensor:
-    """Sum of squares over the pixels in float32: (B, L, C) -> (B, C)."""
-    return x.float().square().sum(dim=1)
+    """Sum of squares over the pixels, float32 at least: (B, L, C) -> (B, C)."""
+    return _at_least_float32(x).square().sum(dim=1)
 
 
 class GDFN(nn.Module):

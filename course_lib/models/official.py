@@ -80,7 +80,7 @@ NAMINGS = {
 
 
 def read_checkpoint(path: str | Path) -> dict:
-    """What a .pth/.pt/.ckpt or .safetensors file holds, tensors on the CPU; pickles only with `weights_only=True`. Raises CheckpointError."""
+    """What a .pth/.pt/.ckpt or .safetensors file holds, on the CPU; pickles only with `weights_only=True`. Raises CheckpointError."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
@@ -92,7 +92,8 @@ def read_checkpoint(path: str | Path) -> dict:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).strip().split("\n")[0][:200]
-        raise CheckpointError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason}); it may be cut short, fetch it again") from None
+        words = f"{path}: not a readable checkpoint ({type(error).__name__}: {reason}); it may be cut short, fetch it again"
+        raise CheckpointError(words) from None
 
 
 def unwrap(content: Mapping) -> dict[str, Tensor]:

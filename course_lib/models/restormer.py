@@ -43,6 +43,8 @@ class Restormer(nn.Module):
     Raises ValueError for sides that do not divide by 8.
     """
 
+    size_multiple = 8  # three halvings; `evaluation.restore` and `restore_tiled` pad to it
+
     def __init__(
         self,
         in_channels: int = 3,

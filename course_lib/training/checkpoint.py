@@ -86,10 +86,9 @@ def load_weights(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     missing, unexpected = sorted(set(ours) - set(tensors)), sorted(set(tensors) - set(ours))
     other = [key for key in ours if key in tensors and ours[key].shape != tensors[key].shape]
     if missing or unexpected or other:
-        raise CheckpointError(
-            f"{path} holds another model ({meta['model']} {meta['config']}): {len(missing)} keys missing ({', '.join(missing[:3]) or 'none'}), "
-            f"{len(unexpected)} unexpected ({', '.join(unexpected[:3]) or 'none'}), {len(other)} of another shape ({', '.join(other[:3]) or 'none'})"
-        )
+        kinds = {"missing": missing, "unexpected": unexpected, "of another shape": other}
+        found = "; ".join(f"{len(keys)} keys {kind} ({', '.join(keys[:3]) or 'none'})" for kind, keys in kinds.items())
+        raise CheckpointError(f"{path} holds another model ({meta['model']} {meta['config']}): {found}")
     model.load_state_dict(tensors)
     return model.eval()
 
@@ -149,6 +148,12 @@ def restore_optimizer(optimizer, saved: dict[str, Tensor], meta: dict) -> None:
         state.setdefault(int(index), {})[name] = value
     groups = [{**group, "betas": tuple(group["betas"])} if "betas" in group else group for group in meta["param_groups"]]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    # The file holds every tensor row by row, but the fused step walks weight, gradient and averages in the order in which they lie
+    # in memory, without asking for strides: the averages must lie as their weight does, which is channels-last.
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def restore_random_state(saved: dict[str, Tensor], meta: dict) -> None:

@@ -32,7 +32,7 @@ def fast_bf16(device: torch.device) -> bool:
 
 
 def pick_precision(device: torch.device, wanted: str) -> str:
-    """"fp32", "bf16" or "fp16" for `wanted` in auto, fp32, bf16, fp16: auto is bf16 where it is fast, fp16 on older CUDA cards."""
+    """ "fp32", "bf16" or "fp16" for `wanted` in auto, fp32, bf16, fp16: auto is bf16 where it is fast, fp16 on older CUDA cards."""
     if wanted != "auto":
         return wanted
     if fast_bf16(device):

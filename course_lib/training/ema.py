@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """ema = d * ema + (1 - d) * weight after each step, with d = min(decay, (1 + step) / (10 + step)) so that the start is soon forgotten."""
+    """ema = d * ema + (1 - d) * weight after each step, with d = min(decay, (1 + step) / (10 + step)): the start is soon forgotten."""
 
     def __init__(self, model: nn.Module, decay: float):
         if not 0 <= decay < 1:

@@ -91,7 +91,9 @@ def fit(
     if saved:
         groups, meta = saved
         if meta["recipe"] != recipe.hash():
-            raise TrainingError(f"{folder} holds a run of another recipe ({meta['recipe']}, this one is {recipe.hash()}); name another folder or delete it")
+            raise TrainingError(
+                f"{folder} holds a run of another recipe ({meta['recipe']}, this one is {recipe.hash()}); name another folder or delete it"
+            )
         bare.load_state_dict(groups["model"])
         ckpt.restore_optimizer(optimizer.optimizer, groups["optimizer"], meta)
         if ema:
@@ -106,7 +108,8 @@ def fit(
 
     log = Log(folder / "log.csv", after=step) if main else None
     dataset = PairDataset(images, degrade, recipe.seed)
-    sampler = StepSampler(recipe.stage, step, min(recipe.steps, stop_after or recipe.steps), accelerator.process_index, accelerator.num_processes)
+    stop = min(recipe.steps, stop_after or recipe.steps)
+    sampler = StepSampler(recipe.stage, step, stop, accelerator.process_index, accelerator.num_processes)
     loader = pair_loader(dataset, sampler, recipe.workers, pin=device.type == "cuda")
 
     def save() -> None:
@@ -118,7 +121,10 @@ def fit(
         try:
             ckpt.save_checkpoint(folder, step, state, optimizer.optimizer, meta)
         except OSError as error:
-            say(f"step {step}: the checkpoint could not be written to {folder} ({error}); free some space. The one before it stays; training goes on")
+            say(
+                f"step {step}: the checkpoint could not be written to {folder} ({error}); free some space. "
+                "The one before it stays; training goes on"
+            )
 
     start = last_save = time.monotonic()
 
@@ -191,7 +197,8 @@ def fit(
         say(f"stopped at step {step} of {recipe.steps}; the same command goes on from {where} ({folder})")
         raise
     except OSError as error:
-        raise TrainingError(f"step {step}: {folder} could not be written ({error}); free some space and start the same command again") from error
+        words = f"step {step}: {folder} could not be written ({error}); free some space and start the same command again"
+        raise TrainingError(words) from error
     finally:
         bar.close()
         accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # accelerate had put its autocast around forward
@@ -203,7 +210,8 @@ def fit(
         try:
             ckpt.save_weights(bare, final, recipe=recipe.hash(), name=recipe.name, steps=step, seed=recipe.seed, seconds=round(seconds, 1))
         except OSError as error:
-            raise TrainingError(f"{final} could not be written ({error}); free some space; the same command goes on from the last checkpoint") from error
+            words = f"{final} could not be written ({error}); free some space; the same command goes on from the last checkpoint"
+            raise TrainingError(words) from error
         for path in ckpt.checkpoints(folder):
             path.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
@@ -213,6 +221,7 @@ def fit(
 def _backward(accelerator, model: nn.Module, degraded: Tensor, clean: Tensor, parts: int) -> float:
     """L1 loss of a batch and its gradients, in `parts` micro-batches; returns the mean loss over all processes."""
     total = torch.zeros((), device=clean.device)
+    parts = min(parts, len(clean))  # a later stage may have fewer images a batch than there are parts
     pieces = list(zip(degraded.tensor_split(parts), clean.tensor_split(parts), strict=True))
     for index, (some_degraded, some_clean) in enumerate(pieces):
         last = index == len(pieces) - 1
@@ -252,8 +261,9 @@ def _nan_report(folder: Path, recipe: Recipe, step: int, value: float, degraded:
     first = sum(recipe.stage(s)[1] for s in range(step))
     ckpt._write(path, {"degraded": degraded, "clean": clean}, {"step": step})
     return (
-        f"step {step}: the loss or the gradient is {value}; stopped before the weights were touched. The batch (samples {first} to {first + len(clean) - 1} "
-        f"of seed {recipe.seed}) lies in {path}. Try a lower learning_rate, a smaller clip_norm or precision = \"fp32\""
+        f"step {step}: the loss or the gradient is {value}; stopped before the weights were touched. "
+        f"The batch (samples {first} to {first + len(clean) - 1} of seed {recipe.seed}) lies in {path}. "
+        f'Try a lower learning_rate, a smaller clip_norm or precision = "fp32"'
     )
 
 
@@ -261,7 +271,9 @@ def _finished(model: nn.Module, recipe: Recipe, folder: Path, device, say) -> Re
     final = folder / "final.safetensors"
     _, meta = ckpt.read_tensors(final)
     if meta.get("recipe") != recipe.hash():
-        raise TrainingError(f"{folder} holds a finished run of another recipe ({meta.get('recipe')}, this one is {recipe.hash()}); name another folder")
+        raise TrainingError(
+            f"{folder} holds a finished run of another recipe ({meta.get('recipe')}, this one is {recipe.hash()}); name another folder"
+        )
     say(f"{recipe.name}: this run is done already ({meta['steps']} steps, {meta['seconds']:.0f} s); its weights are loaded")
     ckpt.load_weights(final, model)
     return Result(model.to(device).eval(), folder / "log.csv", final, meta["steps"], meta["seconds"], resumed=True)
@@ -271,5 +283,6 @@ def _progress(recipe: Recipe, step: int, show: bool):
     from tqdm import tqdm
 
     return tqdm(
-        total=recipe.steps, initial=step, desc=recipe.name, unit="step", disable=not show, file=sys.stdout, mininterval=2.0, dynamic_ncols=False, ncols=100
-    )
+        total=recipe.steps, initial=step, desc=recipe.name, unit="step", disable=not show,
+        file=sys.stdout, mininterval=2.0, dynamic_ncols=False, ncols=100,
+    )  # fmt: skip

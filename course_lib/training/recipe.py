@@ -51,8 +51,14 @@ class Recipe:
             raise RecipeError(f"recipe {self.name}: patches, batches and stage_ends must have one length")
         if list(self.stage_ends) != sorted(self.stage_ends) or self.stage_ends[-1] != 1.0:
             raise RecipeError(f"recipe {self.name}: stage_ends must rise to 1.0, got {list(self.stage_ends)}")
-        if any(patch % 8 for patch in self.patches):
+        if any(patch % 8 or patch < 8 for patch in self.patches):
             raise RecipeError(f"recipe {self.name}: patches must divide by 8, got {list(self.patches)}")
+        if any(batch < 1 for batch in self.batches):
+            raise RecipeError(f"recipe {self.name}: batches must be positive, got {list(self.batches)}")
+        if isinstance(self.sigma, (list, tuple)) and (len(self.sigma) != 2 or self.sigma[0] > self.sigma[1]):
+            raise RecipeError(f"recipe {self.name}: sigma is a number or [low, high], got {list(self.sigma)}")
+        if not 0 <= self.ema_decay < 1:
+            raise RecipeError(f"recipe {self.name}: ema_decay must lie in [0, 1), got {self.ema_decay}")
         if self.steps < 1 or self.learning_rate <= 0 or self.accumulate < 1 or self.log_every < 1:
             raise RecipeError(f"recipe {self.name}: steps, learning_rate, accumulate and log_every must be positive")
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
@@ -95,5 +101,25 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     unknown = sorted(set(table) - set(fields))
     if unknown:
         raise RecipeError(f"{path}: unknown field {', '.join(unknown)}; there are {', '.join(fields)}")
-    table = {key: tuple(value) if key in ("patches", "batches", "stage_ends", "betas") else value for key, value in table.items()}
-    return Recipe(**{"name": path.stem, **table})
+    lists = [key for key in ("patches", "batches", "stage_ends", "betas") if isinstance(table.get(key), list)]
+    table = {**table, **{key: tuple(table[key]) for key in lists}}
+    _check_types(path, table, fields)
+    try:
+        return Recipe(**{"name": path.stem, **table})
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+
+
+def _check_types(path: Path, table: dict, fields: dict) -> None:
+    words = {int: "a whole number", float: "a number", str: "text", tuple: "a list of numbers", dict: "a table"}
+    for key, value in table.items():
+        default = fields[key].default
+        kind = dict if default is dataclasses.MISSING else type(default)
+        accepted = (int, float) if kind is float else (kind,)
+        if key == "sigma" and isinstance(value, list):
+            kind, accepted = tuple, (list,)
+        good = isinstance(value, accepted) and not isinstance(value, bool)
+        if isinstance(value, (list, tuple)):
+            good = good and len(value) > 0 and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
+        if not good:
+            raise RecipeError(f"{path}: {key} must be {words[kind]}, got {value!r}")

@@ -29,8 +29,8 @@ def training_images(recipe: Recipe) -> list[Tensor]:
         listing = folder / "train_overlapping_Rain100L.txt"
         if not (folder / "test").is_dir():
             raise RecipeError(
-                f"recipe {recipe.name} trains on BSDS500, which is not at {folder}; set COURSE_DATA_DIR to the folder that holds BSDS500/train and "
-                'BSDS500/test, or train on the shipped photographs with data = "photos"'
+                f"recipe {recipe.name} trains on BSDS500, which is not at {folder}; set COURSE_DATA_DIR to the folder that holds "
+                'BSDS500/train and BSDS500/test, or train on the shipped photographs with data = "photos"'
             )
         if not listing.is_file():
             raise RecipeError(f"{listing} is missing: it names the training images that Rain100L tests on, which must not be trained on")
@@ -70,8 +70,10 @@ def train(recipe: Recipe, folder: str | Path, *, device: str = "auto", progress:
     """Run `recipe` in `folder`, going on where an earlier call stopped. Raises RecipeError, TrainingError."""
     images = training_images(recipe)
     say(f"{recipe.name}: {len(images)} training images, {recipe.steps} steps, recipe {recipe.hash()}")
-    sigma = tuple(recipe.sigma) if isinstance(recipe.sigma, (list, tuple)) else recipe.sigma
-    return fit(_model(recipe), recipe, images, noise_of(sigma), folder, device=device, validate=photo_validation(), progress=progress, say=say)
+    return fit(
+        _model(recipe), recipe, images, noise_of(recipe.sigma), folder,
+        device=device, validate=photo_validation(), progress=progress, say=say,
+    )  # fmt: skip
 
 
 def committed_log(recipe: Recipe) -> Path:
@@ -89,9 +91,8 @@ def verify(recipe: Recipe, folder: str | Path, *, device: str = "auto", progress
     if not log.is_file():
         raise TrainingError(f"{log}: no committed log of this recipe to verify against")
     wanted = read_log(log)[:VERIFY_ROWS]
-    sigma = tuple(recipe.sigma) if isinstance(recipe.sigma, (list, tuple)) else recipe.sigma
     result = fit(
-        _model(recipe), recipe, training_images(recipe), noise_of(sigma), folder,
+        _model(recipe), recipe, training_images(recipe), noise_of(recipe.sigma), folder,
         device=device, stop_after=int(wanted[-1]["step"]), progress=progress, say=say,
     )  # fmt: skip
     got = read_log(result.log)[: len(wanted)]

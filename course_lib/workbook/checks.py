@@ -270,7 +270,7 @@ def provenance(*ids: str) -> str:
 
 
 def source_key(*pieces: Any) -> str:
-    """Eight hex digits that change when the code of any of `pieces` (functions, classes) changes: names the folder of a run that trains them."""
+    """Eight hex digits that change when the code of any of `pieces` (functions, classes) changes; names the folder of their run."""
     digest = hashlib.sha256()
     for piece in pieces:
         # Compiled code rather than text: a class typed into a notebook has no source that Python could find again.

@@ -6,7 +6,7 @@ from __future__ import annotations
 # what the platform owns is never asked for; pip may not change a version of anything present (constraints); and a module that was
 # loaded before the installation is compared with what lies on disk afterwards. PyPI's torch says 2.6.0+cu124 when loaded and 2.6.0
 # on disk, hence the cut at "+". Without torch nothing is installed: accelerate would pull in a torch of its own choice.
-_CELL = '''\
+_CELL = """\
 # Set-up for Colab, Kaggle or any fresh environment. Where course_lib is installed already it does nothing.
 import importlib, importlib.metadata, importlib.util, os, re, subprocess, sys, tempfile
 
@@ -52,7 +52,7 @@ def set_up_course(source):
 
 if message := set_up_course("SOURCE"):
     print(message)
-'''
+"""
 
 
 def setup_cell(repository: str, branch: str) -> str:

@@ -53,7 +53,7 @@ def _replace(items: list[dict], key: str, item: dict) -> None:
 
 
 def record(name: str, value: Any, caption: str = "", piece: str | None = None) -> Any:
-    """Keep a number, a text, a table (DataFrame) or a matplotlib figure under `name` for the report; returns the value (a figure as `RecordedFigure`).
+    """Keep a number, text, DataFrame or matplotlib figure for the report; returns it (a figure as `RecordedFigure`).
 
     `piece` says whose code made it ("your piece", "the reference piece"; see `checks.provenance`). Raises RuntimeError before
     `begin`, ValueError for a name that cannot be a file name and TypeError for a value it cannot keep.

@@ -40,8 +40,15 @@ def make_report(notebook, output=None, *, records=None, lang=None, title=None, a
         raise ReportError(f"{path}: no report language {lang!r}; choose one of {', '.join(LABELS)}")
     found, folder, warnings = find_records(path, nb, records)
     wanted = contents_of(nb, lang)
-    result = {"pdf": None, "html": None, "headings": len(wanted["headings"]), "figures": wanted["figures"],
-              "exercises": len(wanted["exercises"]), "missing": [], "warnings": warnings}
+    result = {
+        "pdf": None,
+        "html": None,
+        "headings": len(wanted["headings"]),
+        "figures": wanted["figures"],
+        "exercises": len(wanted["exercises"]),
+        "missing": [],
+        "warnings": warnings,
+    }
     options = {"lang": lang, "records": found, "records_folder": folder, "title": title, "author": author, "student_id": student_id}
     try:
         pdf, book = _pdf(path, nb, options)

@@ -21,10 +21,25 @@ def cover(clean, path: Path, nb, options: dict, headings: int) -> dict:
     versions = ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else str(versions or "")
     date = meta.get("date") or meta.get("finished") or meta.get("started") or nb.metadata.get("papermill", {}).get("end_time")
     date = str(date or datetime.datetime.fromtimestamp(path.stat().st_mtime).isoformat())[:16].replace("T", " ")
-    facts = [("author", options["author"]), ("student_id", options["student_id"]), ("notebook", path.name), ("date", date),
-             ("profile", meta.get("profile")), ("seed", meta.get("seed")), ("device", meta.get("device")), ("versions", versions)]
-    checks = [{"id": clean(str(c.get("id", ""))), "title": clean(str(c.get("title", ""))), "points": _points(c),
-               "status": c.get("status") if c.get("status") in ("correct", "wrong", "todo") else "todo"} for c in records.get("checks", [])]
+    facts = [
+        ("author", options["author"]),
+        ("student_id", options["student_id"]),
+        ("notebook", path.name),
+        ("date", date),
+        ("profile", meta.get("profile")),
+        ("seed", meta.get("seed")),
+        ("device", meta.get("device")),
+        ("versions", versions),
+    ]
+    checks = [
+        {
+            "id": clean(str(c.get("id", ""))),
+            "title": clean(str(c.get("title", ""))),
+            "points": _points(c),
+            "status": c.get("status") if c.get("status") in ("correct", "wrong", "todo") else "todo",
+        }
+        for c in records.get("checks", [])
+    ]
     earned, possible = (sum(_number(c.get(k)) for c in records.get("checks", [])) for k in ("points", "max_points"))
     results = []
     for record in records.get("records", []):
@@ -34,9 +49,16 @@ def cover(clean, path: Path, nb, options: dict, headings: int) -> dict:
             value = f"{value:.4g}" if isinstance(value, float) else str("" if value is None else value)[:60]
             row = {"name": record.get("name"), "value": value, "caption": record.get("caption"), "piece": words.get(piece, piece)}
             results.append({k: clean(str(v or "")) for k, v in row.items()})
-    return {"title": clean(options["title"]), "author": clean(options["author"]), "lang": options["lang"], "checks": checks,
-            "results": results, "facts": [[words[k], clean(str(v))] for k, v in facts if v not in ("", None)],
-            "total": f"{earned:g} / {possible:g}", "contents": headings > 3}
+    return {
+        "title": clean(options["title"]),
+        "author": clean(options["author"]),
+        "lang": options["lang"],
+        "checks": checks,
+        "results": results,
+        "facts": [[words[k], clean(str(v))] for k, v in facts if v not in ("", None)],
+        "total": f"{earned:g} / {possible:g}",
+        "contents": headings > 3,
+    }
 
 
 def _number(value) -> float:

@@ -101,7 +101,7 @@ class Converter:
         for block in blocks:
             text = plain_text(block["c"]) if block["t"] in ("Para", "Plain") else ""
             if text.startswith(f"{self.nonce}cell"):
-                found[keys[int(text[len(self.nonce) + 4:])]] = current = []
+                found[keys[int(text[len(self.nonce) + 4 :])]] = current = []
             else:
                 current.append(block)
         if list(found) != keys:
@@ -115,8 +115,12 @@ class Converter:
                 part = re.sub(r"\$\$.+?\$\$", lambda m: re.sub(r"\n\s*\n", "\n", m.group()), part, flags=re.S)
                 pieces = re.split(r"(\$\$.+?\$\$)", part, flags=re.S)
                 pieces[::2] = [_MATHS_ENV.sub(lambda m: f"\n$$\n{m.group().strip()}\n$$\n", piece) for piece in pieces[::2]]
-                part = re.sub(r"([ \t]*)(" + _DETAILS.pattern + ")", lambda m: self._hint_mark(m[2], m[3], "\n\n" + m[1], "\n\n" + m[1]),
-                              "".join(pieces), flags=_DETAILS.flags)
+                part = re.sub(
+                    r"([ \t]*)(" + _DETAILS.pattern + ")",
+                    lambda m: self._hint_mark(m[2], m[3], "\n\n" + m[1], "\n\n" + m[1]),
+                    "".join(pieces),
+                    flags=_DETAILS.flags,
+                )
             parts.append(part)
         return "\n".join(parts)
 
@@ -135,7 +139,7 @@ class Converter:
         for block in blocks:
             kind, text = block["t"], plain_text(block["c"]) if block["t"] in ("Para", "Plain") else ""
             if text.startswith(f"{self.nonce}open") and " " not in text:
-                title = bytes.fromhex(text[len(self.nonce) + 4:]).decode() or LABELS[self.lang]["hint"]
+                title = bytes.fromhex(text[len(self.nonce) + 4 :]).decode() or LABELS[self.lang]["hint"]
                 out.append(typst(f"#hint({literal(title)})["))
                 opened += 1
             elif text == f"{self.nonce}close":

@@ -6,12 +6,50 @@ import re
 
 from .report_text import wrapped
 
-_INLINE_TAGS = {"b": "Strong", "strong": "Strong", "i": "Emph", "em": "Emph", "sub": "Subscript", "sup": "Superscript", "u": "Underline",
-                "s": "Strikeout", "del": "Strikeout", "kbd": "Strong", "mark": "Strong"}
-INLINE_KINDS = {"Str", "Space", "SoftBreak", "Emph", "Strong", "Math", "Code", "Link", "Image", "RawInline", "LineBreak", "Underline",
-                 "Span"}
-BLOCK_KINDS = {"Para", "Plain", "Header", "CodeBlock", "RawBlock", "BulletList", "OrderedList", "BlockQuote", "Table", "Div", "Figure",
-                "HorizontalRule", "LineBlock", "DefinitionList"}
+_INLINE_TAGS = {
+    "b": "Strong",
+    "strong": "Strong",
+    "i": "Emph",
+    "em": "Emph",
+    "sub": "Subscript",
+    "sup": "Superscript",
+    "u": "Underline",
+    "s": "Strikeout",
+    "del": "Strikeout",
+    "kbd": "Strong",
+    "mark": "Strong",
+}
+INLINE_KINDS = {
+    "Str",
+    "Space",
+    "SoftBreak",
+    "Emph",
+    "Strong",
+    "Math",
+    "Code",
+    "Link",
+    "Image",
+    "RawInline",
+    "LineBreak",
+    "Underline",
+    "Span",
+}
+BLOCK_KINDS = {
+    "Para",
+    "Plain",
+    "Header",
+    "CodeBlock",
+    "RawBlock",
+    "BulletList",
+    "OrderedList",
+    "BlockQuote",
+    "Table",
+    "Div",
+    "Figure",
+    "HorizontalRule",
+    "LineBlock",
+    "DefinitionList",
+}
 
 
 def typst(source: str, kind: str = "RawBlock") -> dict:

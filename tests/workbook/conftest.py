@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 PYPROJECT = '[tool.course]\nrepository = "https://github.com/OWNER/tiny"\nbranch = "main"\n'
-TINY = '''# ---
+TINY = """# ---
 # jupyter:
 #   kernelspec:
 #     name: python3
@@ -55,7 +55,7 @@ Path(OUT_DIR).mkdir(parents=True, exist_ok=True)
 records = [{"name": "degraded_psnr", "kind": "number", "value": 20.123}, {"name": "restored_psnr", "kind": "number", "value": 20 + value}]
 Path(OUT_DIR, "records.json").write_text(json.dumps({"records": records, "checks": []}))
 print(PROFILE, value, OUT_DIR)
-'''
+"""
 
 
 def _make_course(root, **lessons):

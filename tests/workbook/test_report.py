@@ -83,17 +83,42 @@ def test_a_whole_notebook_arrives(tmp_path):
     widget = new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "IntSlider(3)"})
     code = '# exercise 02-a · 2 points · Temperature\nrecord("strip", fig)'
     path = saved(
-        tmp_path, new_markdown_cell("# Lesson two\n\nWords."), new_markdown_cell(MATHS),
+        tmp_path,
+        new_markdown_cell("# Lesson two\n\nWords."),
+        new_markdown_cell(MATHS),
         new_code_cell(code, execution_count=4, outputs=[*bar, long, check, fail, widget, shown(text_html=table), shown(image_png=png())]),
         new_markdown_cell("![a *view*](attachment:a.png)\n\nSetext\n------\n", attachments={"a.png": {"image/png": png(90)}}),
     )
     result, text, outline = made(path, records=RECORDS, author="Ada Lovelace", student_id="2026-1")
     assert result["missing"] == [] and (result["headings"], result["figures"], result["exercises"]) == (3, 2, 1)
     assert outline[0] == "Lesson two" and "Setext" in outline
-    for words in ("Ada Lovelace", "2026-1", "quick", "torch 2.15.0", "2 / 2", "31.23", "your piece", "the reference piece",
-                  "Exercise 02-a", "Figure 1", "Degraded and restored (your piece)", "Figure 2", "a view", "method",
-                  "median", "9/9", "line 59", "well computed",
-                  "Use einsum first.", "shapes do not fit", "the paper", "Ctrl", "Restormer", "(7)", "interactive in the notebook"):
+    for words in (
+        "Ada Lovelace",
+        "2026-1",
+        "quick",
+        "torch 2.15.0",
+        "2 / 2",
+        "31.23",
+        "your piece",
+        "the reference piece",
+        "Exercise 02-a",
+        "Figure 1",
+        "Degraded and restored (your piece)",
+        "Figure 2",
+        "a view",
+        "method",
+        "median",
+        "9/9",
+        "line 59",
+        "well computed",
+        "Use einsum first.",
+        "shapes do not fit",
+        "the paper",
+        "Ctrl",
+        "Restormer",
+        "(7)",
+        "interactive in the notebook",
+    ):
         assert squeezed(words) in squeezed(text), words
     for words in ("4/9", "line 60", "IntSlider", "[32m", "\0", "✅"):
         assert words not in text, words
@@ -103,9 +128,12 @@ def test_a_whole_notebook_arrives(tmp_path):
 
 
 def test_chinese_notebook_in_code_maths_and_headings(tmp_path):
-    cells = [new_markdown_cell("# 图像复原\n\n## 损失函数 $\\ell_1$ 与数据项\n\n公式 $\\text{损失}=\\|x\\|_1$。"),
-             new_code_cell("# exercise 02-b · 3 points · 注意力\nx = 1  # 乘以温度"),
-             new_code_cell("plot()", outputs=[shown(image_png=png())]), new_markdown_cell("**图：** 训练曲线\n\n后文")]
+    cells = [
+        new_markdown_cell("# 图像复原\n\n## 损失函数 $\\ell_1$ 与数据项\n\n公式 $\\text{损失}=\\|x\\|_1$。"),
+        new_code_cell("# exercise 02-b · 3 points · 注意力\nx = 1  # 乘以温度"),
+        new_code_cell("plot()", outputs=[shown(image_png=png())]),
+        new_markdown_cell("**图：** 训练曲线\n\n后文"),
+    ]
     result, text, outline = made(saved(tmp_path, *cells, lang="zh"), author="李雷")
     assert result["missing"] == [] and result["warnings"] == []
     for words in ("李雷", "损失函数", "练习 02-b", "乘以温度", "图 1", "训练曲线", "后文", "没有记录检查结果"):
@@ -115,12 +143,18 @@ def test_chinese_notebook_in_code_maths_and_headings(tmp_path):
 
 @pytest.mark.parametrize("lost", ["heading", "figure", "exercise"])
 def test_what_is_lost_on_the_way_is_named(tmp_path, monkeypatch, lost):
-    path = saved(tmp_path, new_markdown_cell("# Title\n\n## Kept\n\n## Gone away\n\nGone away."),
-                 new_code_cell("# exercise 02-c · 1 point · X\nx", outputs=[shown(image_png=png())]))
+    path = saved(
+        tmp_path,
+        new_markdown_cell("# Title\n\n## Kept\n\n## Gone away\n\nGone away."),
+        new_code_cell("# exercise 02-c · 1 point · X\nx", outputs=[shown(image_png=png())]),
+    )
     if lost == "heading":
         whole = report_pandoc.Converter._header
-        monkeypatch.setattr(report_pandoc.Converter, "_header",
-                            lambda self, block: [] if report_tree.plain_text(block["c"][2]) == "Gone away" else whole(self, block))
+        monkeypatch.setattr(
+            report_pandoc.Converter,
+            "_header",
+            lambda self, block: [] if report_tree.plain_text(block["c"][2]) == "Gone away" else whole(self, block),
+        )
         expected = "heading: Gone away"
     elif lost == "figure":
         monkeypatch.setattr(report.Book, "_figure", lambda self, *_, **__: report.Piece(report.typst("")))
@@ -158,7 +192,7 @@ def test_a_notebook_cannot_run_typst_or_read_files(tmp_path):
     code = 'x = "\\"#panic(1)\\\\"  # ``` #read("/etc/passwd")\n"""]#panic(1)["""\n```\n'
     outputs = [shown(text_html=html), new_output("stream", text='")]#panic("s")[')]
     cells = [new_markdown_cell(INJECTION), new_code_cell(code, outputs=outputs)]
-    result, text, _ = made(saved(tmp_path, *cells), author='"#panic(1)', student_id="#read(\"/etc/passwd\")", title='T"]#panic(2)')
+    result, text, _ = made(saved(tmp_path, *cells), author='"#panic(1)', student_id='#read("/etc/passwd")', title='T"]#panic(2)')
     assert "root:" not in text
     assert not [warning for warning in result["warnings"] if "refused" in warning], "the text was set, not run and replaced"
     for words in ('#panic("raw typst ran")', '#panic("raw inline ran")', '#read("/etc/passwd")', '")]#panic("s")['):
@@ -168,9 +202,14 @@ def test_a_notebook_cannot_run_typst_or_read_files(tmp_path):
 
 def test_images_that_cannot_come_are_named(tmp_path):
     (tmp_path / "near.png").write_bytes(base64.b64decode(png()))
-    path = saved(tmp_path, new_markdown_cell("# T\n\n![near](near.png)\n\n![far](https://example.org/a.png)\n\n![none](no.png)\n\n"
-                                             "[![badge words](https://example.org/b.svg)](https://example.org)"),
-                 new_code_cell("x", outputs=[shown(image_png=base64.b64encode(b"not a picture").decode())]))
+    path = saved(
+        tmp_path,
+        new_markdown_cell(
+            "# T\n\n![near](near.png)\n\n![far](https://example.org/a.png)\n\n![none](no.png)\n\n"
+            "[![badge words](https://example.org/b.svg)](https://example.org)"
+        ),
+        new_code_cell("x", outputs=[shown(image_png=base64.b64encode(b"not a picture").decode())]),
+    )
     result, text, _ = made(path)
     assert result["figures"] == 4 and len(result["missing"]) == 3
     assert "Figure 1" in text and "https://example.org/a.png" in text and "badge words" in text and "not a readable image" in text
@@ -191,8 +230,14 @@ def test_a_cell_that_typst_or_pandoc_refuses_is_printed_as_text(tmp_path, monkey
 
 
 def test_unclosed_marks_of_one_cell_do_not_reach_the_next(tmp_path):
-    texts = ("# T\n\n```python\nunclosed", "## Two\n\n<!-- open", "## Three\n\n<div><b>open", "## Four\n\n[a]: x",
-             "## Five [a]\n\n<details><summary>S</summary>open hint", "## Six\n\n$$\na\n\n+ b\n$$")
+    texts = (
+        "# T\n\n```python\nunclosed",
+        "## Two\n\n<!-- open",
+        "## Three\n\n<div><b>open",
+        "## Four\n\n[a]: x",
+        "## Five [a]\n\n<details><summary>S</summary>open hint",
+        "## Six\n\n$$\na\n\n+ b\n$$",
+    )
     result, text, outline = made(saved(tmp_path, *map(new_markdown_cell, texts)))
     assert result["missing"] == [] and outline == ["T", "Two", "Three", "Four", "Five [a]", "Six"]
     assert "open hint" in text
@@ -217,11 +262,16 @@ def test_bad_places_and_files_say_what_to_do(tmp_path):
     good = saved(tmp_path, new_markdown_cell("# T"))
     (tmp_path / "broken.ipynb").write_text("{", encoding="utf-8")
     (tmp_path / "bad.json").write_text("[1]", encoding="utf-8")
-    for arguments, options, words in (((tmp_path / "no.ipynb",), {}, "no such file"), ((tmp_path / "broken.ipynb",), {}, "broken.ipynb"),
-                                      ((tmp_path,), {}, "is a folder"), ((good, tmp_path), {}, "is a folder"),
-                                      ((good, good), {}, "replace a notebook"),
-                                      ((good,), {"lang": "fr"}, "en, zh"), ((good,), {"records": tmp_path / "bad.json"}, "bad.json"),
-                                      ((good,), {"records": tmp_path / "none.json"}, "run the notebook first")):
+    for arguments, options, words in (
+        ((tmp_path / "no.ipynb",), {}, "no such file"),
+        ((tmp_path / "broken.ipynb",), {}, "broken.ipynb"),
+        ((tmp_path,), {}, "is a folder"),
+        ((good, tmp_path), {}, "is a folder"),
+        ((good, good), {}, "replace a notebook"),
+        ((good,), {"lang": "fr"}, "en, zh"),
+        ((good,), {"records": tmp_path / "bad.json"}, "bad.json"),
+        ((good,), {"records": tmp_path / "none.json"}, "run the notebook first"),
+    ):
         with pytest.raises(ReportError, match=words):
             make_report(*arguments, **options)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["02_demo.ipynb", "bad.json", "broken.ipynb"], "nothing half-written"
@@ -242,20 +292,28 @@ def test_records_beside_the_notebook_count_only_for_its_lesson(tmp_path):
 def test_sixty_cells_take_seconds(tmp_path):
     cells = [new_markdown_cell("# T")]
     for i in range(20):
-        cells += [new_markdown_cell(f"## Part {i} $x_{i}$\n\nText $\\|x\\|_2^2$ 中文 **b**."),
-                  new_code_cell(f"print({i})", outputs=[shown(image_png=png(50 + i))]),
-                  new_code_cell("y", outputs=[new_output("stream", text="a\n" * 30)])]
+        cells += [
+            new_markdown_cell(f"## Part {i} $x_{i}$\n\nText $\\|x\\|_2^2$ 中文 **b**."),
+            new_code_cell(f"print({i})", outputs=[shown(image_png=png(50 + i))]),
+            new_code_cell("y", outputs=[new_output("stream", text="a\n" * 30)]),
+        ]
     started = time.perf_counter()
     result, _, _ = made(saved(tmp_path, *cells))
     assert result["missing"] == [] and result["figures"] == 20
     assert time.perf_counter() - started < 15, "about 2 s on a quiet machine"
 
 
-@pytest.mark.parametrize(("tex", "clean"), [
-    (r"\|x\|_2^2", r"\lVert x\rVert _2^2"), (r"\left\|x\right\|_1", r"\left\Vert x\right\Vert _1"),
-    (r"a \\ \|b\|", r"a \\ \lVert b\rVert "),
-    (r"\|a & b\|", r"\Vert a & b\Vert "), (r"\begin{align*}a\end{align*}", r"\begin{aligned}a\end{aligned}"), (r"a\\|b|", r"a\\|b|"),
-])
+@pytest.mark.parametrize(
+    ("tex", "clean"),
+    [
+        (r"\|x\|_2^2", r"\lVert x\rVert _2^2"),
+        (r"\left\|x\right\|_1", r"\left\Vert x\right\Vert _1"),
+        (r"a \\ \|b\|", r"a \\ \lVert b\rVert "),
+        (r"\|a & b\|", r"\Vert a & b\Vert "),
+        (r"\begin{align*}a\end{align*}", r"\begin{aligned}a\end{aligned}"),
+        (r"a\\|b|", r"a\\|b|"),
+    ],
+)
 def test_tex_is_cleaned_for_pandoc(tex, clean):
     assert report_tree.clean_tex(tex) == clean
 
