@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from course_lib.models.layers import GDFN, MDTA
 from course_lib.models.restormer import Restormer
 
 
@@ -31,16 +32,8 @@ class PlainLayerNorm(nn.Module):
         return rearrange(tokens, "b (h w) c -> b c h w", h=height, w=width)
 
 
-class PlainMDTA(nn.Module):
-    """q and k normalised along the pixels, a d x d map a head, then the projection. Restormer, eq. 1."""
-
-    def __init__(self, dim: int, heads: int, bias: bool = False):
-        super().__init__()
-        self.heads = heads
-        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.qkv = nn.Conv2d(dim, 3 * dim, 1, bias=bias)
-        self.qkv_dwconv = nn.Conv2d(3 * dim, 3 * dim, 3, padding=1, groups=3 * dim, bias=bias)
-        self.project_out = nn.Conv2d(dim, dim, 1, bias=bias)
+class PlainMDTA(MDTA):
+    """q and k normalised along the pixels, a d x d map a head, then the projection. Restormer, eq. 1. Parameters as in MDTA."""
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
@@ -51,15 +44,8 @@ class PlainMDTA(nn.Module):
         return self.project_out(rearrange(out, "b n d (h w) -> b (n d) h w", h=height, w=width))
 
 
-class PlainGDFN(nn.Module):
-    """1x1 up, 3x3 depthwise, gelu of one half times the other, 1x1 down. Restormer, eq. 2."""
-
-    def __init__(self, dim: int, expansion: float = 2.66, bias: bool = False):
-        super().__init__()
-        hidden = int(dim * expansion)
-        self.project_in = nn.Conv2d(dim, 2 * hidden, 1, bias=bias)
-        self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
-        self.project_out = nn.Conv2d(hidden, dim, 1, bias=bias)
+class PlainGDFN(GDFN):
+    """1x1 up, 3x3 depthwise, gelu of one half times the other, 1x1 down. Restormer, eq. 2. Parameters as in GDFN."""
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
