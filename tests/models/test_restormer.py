@@ -177,3 +177,11 @@ def test_students_pieces_are_what_trains(tiny_config):
 def test_sides_that_do_not_divide_by_eight_say_what_to_use(tiny):
     with pytest.raises(ValueError, match="12x16.*restore"):
         tiny(torch.rand(1, 3, 12, 16))
+
+
+@pytest.mark.parametrize("norm_bias", [True, False])
+def test_a_black_image_trains(norm_bias, tiny_config):
+    """Bias-free, a black image makes every channel exactly zero: the norms in the attention must not turn gradients into NaN."""
+    model = create_model("restormer", **tiny_config, norm_bias=norm_bias)
+    model(torch.zeros(1, 3, 16, 16)).sum().backward()
+    assert all(parameter.grad is None or torch.isfinite(parameter.grad).all() for parameter in model.parameters())
