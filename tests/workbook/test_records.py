@@ -36,6 +36,16 @@ def test_every_kind_is_kept(folder):
     assert (folder / "a_table.csv").read_text() == "x\n1\n2\n" and items["a_table"]["value"] == [{"x": 1}, {"x": 2}]
 
 
+def test_a_photograph_is_shown_as_jpeg_and_kept_as_png(folder, photos):
+    figure = matplotlib.figure.Figure(figsize=(3, 3))
+    image = photos["chelsea"][:, :200, :200]
+    noisy = (image + 0.1 * torch.randn(image.shape)).clamp(0, 1)
+    figure.subplots().imshow(noisy.permute(1, 2, 0))
+    shown = record("photo", figure)
+    assert shown._repr_png_() is None and shown._repr_jpeg_().startswith(b"\xff\xd8")
+    assert 2 * len(shown._repr_jpeg_()) < (folder / "photo.png").stat().st_size
+
+
 def test_a_second_run_of_the_cell_replaces_in_place(folder):
     record("first", 1)
     record("second", 2)
