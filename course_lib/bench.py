@@ -4,7 +4,6 @@ Seconds depend on the machine and on what else runs on it; the ratio of two prog
 """
 
 import contextlib
-import gc
 import json
 import statistics
 import subprocess
@@ -84,37 +83,62 @@ def _difference(side: int, bf16: bool) -> float:
     return ((got - want).abs().max() / (want.max() - want.min())).item()
 
 
-_PEAK = """
-import json, resource, sys
-from course_lib import bench
-work, side, bf16, which = json.loads(sys.argv[1])
-run = bench._works(work, side, bf16)[which]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-run(); run()
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
-"""
+_CASE = "import sys; from course_lib import bench; bench._case(sys.argv[1])"
+_PEAK = "import sys; from course_lib import bench; bench._peak(sys.argv[1])"
 
 
-def _peak_mib(work: str, side: int, bf16: bool, which: str) -> float:
-    """MiB that the work adds to the peak of a fresh process (the peak of this one would hold everything that ran before)."""
-    arguments = [sys.executable, "-c", _PEAK, json.dumps([work, side, bf16, which])]
-    done = subprocess.run(arguments, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"the memory measurement failed: {done.stderr.strip().splitlines()[-1]}")
-    return float(done.stdout.split()[-1])
+def _fresh(code: str, arguments: list, tick: Callable[[], object] = lambda: None) -> dict:
+    """What a fresh Python prints as its last line, as JSON; `tick` is called for every line before it. Raises RuntimeError.
+
+    Every case gets a process of its own: what the allocator kept from the case before changes seconds by a factor of two.
+    """
+    command = [sys.executable, "-c", code, json.dumps(arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        last = ""
+        for line in process.stdout:
+            last = line
+            if line.strip() == "pair":
+                tick()
+        errors = process.stderr.read()
+    if process.returncode:
+        raise RuntimeError(f"the measurement of {arguments} failed: {(errors.strip().splitlines() or ['no message'])[-1]}")
+    return json.loads(last)
 
 
-def _measure(works: dict[str, Callable], pairs: int, tick: Callable[[], None]) -> dict[str, list[float]]:
-    for work in works.values():
-        work()  # allocations, packed weights
+def _peak_kib() -> int:
+    """Peak resident memory of this process. VmHWM where there is one: ru_maxrss starts at the parent's."""
+    with contextlib.suppress(OSError), open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
+
+
+def _peak(arguments: str) -> None:
+    """In a fresh process: print what one model's work adds to the peak, in MiB."""
+    work, side, bf16, which = json.loads(arguments)
+    run = _works(work, side, bf16)[which]
+    before = _peak_kib()
+    run()
+    run()
+    print(json.dumps({"mib": (_peak_kib() - before) / 1024}))
+
+
+def _case(arguments: str) -> None:
+    """In a fresh process: time the pairs of one case in turns, either first; print `pair` after each, then the seconds."""
+    work, side, bf16, pairs = json.loads(arguments)
+    difference = _difference(side, bf16)
+    works = _works(work, side, bf16)
+    for run in works.values():
+        run()  # allocations, packed weights
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for index in range(pairs):
-        for name in list(works) if index % 2 == 0 else list(works)[::-1]:  # in turns, and either first
+        for name in list(works) if index % 2 == 0 else list(works)[::-1]:
             start = time.perf_counter()
             works[name]()
             seconds[name].append(time.perf_counter() - start)
-        tick()
-    return seconds
+        print("pair", flush=True)
+    print(json.dumps({"seconds": seconds, "difference": difference}))
 
 
 def bench_restormer(pairs: int = 9, progress: bool = True) -> list[dict]:
@@ -129,10 +153,10 @@ def bench_restormer(pairs: int = 9, progress: bool = True) -> list[dict]:
     bar = tqdm(total=len(cases) * pairs, desc="bench restormer", unit="pair", disable=not progress)
     rows = []
     for work, side, bf16, least in cases:
-        gc.collect()
-        seconds = _measure(_works(work, side, bf16), pairs, bar.update)
+        measured = _fresh(_CASE, [work, side, bf16, pairs], bar.update)
+        seconds = measured["seconds"]
         ratios = [plain / ours for plain, ours in zip(seconds["plain"], seconds["ours"], strict=True)]
-        gc.collect()
+        peaks = {which: _fresh(_PEAK, [work, side, bf16, which])["mib"] for which in ("plain", "ours")}
         rows.append(
             {
                 "work": work,
@@ -143,9 +167,9 @@ def bench_restormer(pairs: int = 9, progress: bool = True) -> list[dict]:
                 "ratio": statistics.median(ratios),
                 "ratio_range": [min(ratios), max(ratios)],
                 "asked": least,
-                "plain_peak_mib": _peak_mib(work, side, bf16, "plain"),
-                "ours_peak_mib": _peak_mib(work, side, bf16, "ours"),
-                "difference": _difference(side, bf16),
+                "plain_peak_mib": peaks["plain"],
+                "ours_peak_mib": peaks["ours"],
+                "difference": measured["difference"],
             }
         )
     bar.close()

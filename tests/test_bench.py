@@ -5,9 +5,9 @@ import pytest
 from course_lib import bench
 
 
+@pytest.mark.slow
 def test_rows_of_a_small_case(monkeypatch):
     monkeypatch.setattr(bench, "CASES", (("forward", 32, False, 1.5), ("training step", 32, False, 1.5)))
-    monkeypatch.setattr(bench, "_peak_mib", lambda *case: 1.0)  # two fresh processes a case, measured by the slow test below
     rows, text = bench.run_bench("restormer", pairs=1, progress=False)
     assert [row["work"] for row in rows] == ["forward", "training step"]
     for row in rows:
@@ -26,7 +26,13 @@ def test_weights_are_shaken_and_shared():
 
 @pytest.mark.slow
 def test_peak_memory_of_a_fresh_process():
-    assert 1 < bench._peak_mib("forward", 128, False, "plain") < 4000
+    peaks = {which: bench._fresh(bench._PEAK, ["forward", 128, False, which])["mib"] for which in ("plain", "ours")}
+    assert 1 < peaks["ours"] < peaks["plain"] < 4000
+
+
+def test_a_measurement_that_fails_says_why():
+    with pytest.raises(RuntimeError, match="nothing of that name"):
+        bench._fresh("raise ValueError('nothing of that name')", ["forward"])
 
 
 def test_unknown_benchmark():
