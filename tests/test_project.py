@@ -81,18 +81,18 @@ def test_no_large_file():
             assert path.stat().st_size < 3e6, f"{path.name}: an executed notebook is at most 3 MB"
 
 
-def test_import_is_quick_and_light():
+def test_import_is_light():
+    """What makes an import quick, without a clock: none of the heavy packages, and few modules besides torch's."""
     code = (
-        "import sys, time, json, torch; start = time.perf_counter(); "
-        "import course_lib, course_lib.models, course_lib.training, course_lib.evaluation; seconds = time.perf_counter() - start; "
-        "names = 'open_clip torchvision sklearn skimage matplotlib pandas IPython accelerate'.split(); "
-        "heavy = [name for name in names if name in sys.modules]; "
-        "print(json.dumps([seconds, heavy]))"
+        "import sys, json, torch, numpy; before = set(sys.modules); "
+        "import course_lib, course_lib.models, course_lib.training, course_lib.evaluation; "
+        "names = 'open_clip torchvision sklearn skimage matplotlib pandas IPython accelerate PIL scipy torch._dynamo'.split(); "
+        "print(json.dumps([len(set(sys.modules) - before), [name for name in names if name in set(sys.modules) - before]]))"
     )
-    command = [sys.executable, "-c", code]
-    results = [json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(2)]
-    assert results[0][1] == []
-    assert min(seconds for seconds, _ in results) < 1.0
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    count, heavy = json.loads(done.stdout)
+    assert heavy == []
+    assert count < 100
 
 
 def test_make_has_its_targets_and_ci_calls_them():
