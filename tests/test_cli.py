@@ -63,6 +63,11 @@ def recipe(tmp_path):
         (["report", "nope.ipynb"], "nope.ipynb"),
     ],
 )
+def _heed_ctrl_c():
+    """Background jobs of a shell start with SIGINT ignored, and so would what they start in turn."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_unknown_names_are_one_line_and_status_2(course, words, named):
     status, out, err = course(*words)
     assert status == 2 and named in err, (status, out, err)
@@ -139,7 +144,7 @@ def test_the_exit_status_reaches_the_shell(monkeypatch, course, failed, recipe):
 def test_ctrl_c_saves_and_says_how_to_go_on(recipe, tmp_path):
     recipe.write_text(TOY.replace("steps = 3", "steps = 400").replace("checkpoint_seconds = 0.0", "checkpoint_seconds = 3600.0"))
     command = [sys.executable, "-m", "course_lib", "train", str(recipe), "--out", str(tmp_path / "run"), "--device", "cpu"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_ctrl_c)
     log, end = tmp_path / "run" / "log.csv", time.monotonic() + 120
     while not (log.is_file() and len(log.read_text().splitlines()) > 5):
         assert time.monotonic() < end and process.poll() is None, process.communicate()

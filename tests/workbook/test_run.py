@@ -31,6 +31,11 @@ def outputs(path):
     return "".join(output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs)
 
 
+def _heed_ctrl_c():
+    """Background jobs of a shell start with SIGINT ignored, and so would what they start in turn."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_failing_lesson_does_not_stop_the_others(course, make_course):
     make_course(course, _00_bad=FAILING)
     rows, said = run(course)
@@ -139,7 +144,9 @@ def test_a_dead_kernel_is_a_failure(tmp_path, make_course):
 def test_ctrl_c_writes_the_summary(tmp_path, make_course):
     course = make_course(tmp_path, _02_x=PARAMETERS + "# %%\nimport time\nopen('started', 'w').close()\ntime.sleep(60)\n", _03_y=FAILING)
     code = f"from course_lib.workbook.run import *; import sys; sys.exit(exit_status(run_lessons(root={str(course)!r}, pdf=False)))"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_ctrl_c
+    )
     latest, limit = course / "runs" / "latest", time.monotonic() + 60
     while not (latest / "started").exists() and time.monotonic() < limit:
         time.sleep(0.1)
