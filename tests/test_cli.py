@@ -46,6 +46,11 @@ def recipe(tmp_path):
     return path
 
 
+def _heed_ctrl_c():
+    """Background jobs of a shell start with SIGINT ignored, and so would what they start in turn."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     "words, named",
     [
@@ -63,11 +68,6 @@ def recipe(tmp_path):
         (["report", "nope.ipynb"], "nope.ipynb"),
     ],
 )
-def _heed_ctrl_c():
-    """Background jobs of a shell start with SIGINT ignored, and so would what they start in turn."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_unknown_names_are_one_line_and_status_2(course, words, named):
     status, out, err = course(*words)
     assert status == 2 and named in err, (status, out, err)
