@@ -81,10 +81,11 @@ def committed_log(recipe: Recipe) -> Path:
     return data_root() / "checkpoints" / f"{recipe.name}.log.csv"
 
 
-def verify(recipe: Recipe, folder: str | Path, *, device: str = "auto", progress: bool = True, say=print, tolerance: float = 0.02) -> dict:
+def verify(recipe: Recipe, folder: str | Path, *, device: str = "auto", progress: bool = True, say=print, tolerance: float = 0.05) -> dict:
     """Repeat the first 20 rows of the committed log in `folder` and compare losses; {rows, largest relative difference, same}.
 
-    bf16 and the number of threads change the last bits from machine to machine, and training amplifies them, hence `tolerance`.
+    bf16 and the number of threads change the last bits, and training amplifies them, hence `tolerance`: one thread against two
+    differed by 3.5 % in the worst of 20 rows on one machine.
     Raises TrainingError when there is no committed log.
     """
     log = committed_log(recipe)
