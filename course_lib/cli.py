@@ -186,12 +186,9 @@ def _papermill_style(words: list[str]) -> list[str]:
 def main() -> None:
     """Entry point: errors that the course raises on purpose are one line on stderr; exit status 2, or 130 after Ctrl-C."""
     try:
-        status = app(
-            _papermill_style(sys.argv[1:]), standalone_mode=False
-        )  # typer hands the code of typer.Exit back here instead of leaving
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except typer.Abort:
+        # typer hands the code of typer.Exit back here instead of leaving
+        status = app(_papermill_style(sys.argv[1:]), standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")):  # wrong words on the command line

@@ -66,6 +66,11 @@ def noise_of(sigma: float | Sequence[float]) -> Degrade:
     return NoiseDegrade(float(low), float(high))
 
 
+def first_sample(stages: Callable[[int], tuple[int, int]], step: int) -> int:
+    """Number of the first sample of a step: the batches of all steps before it."""
+    return sum(stages(earlier)[1] for earlier in range(step))
+
+
 class StepSampler:
     """Yields, for steps `start` to `stop`, the keys of that step's batch; its position is the step, which checkpoints save.
 
@@ -75,10 +80,9 @@ class StepSampler:
 
     def __init__(self, stages: Callable[[int], tuple[int, int]], start: int, stop: int, rank: int = 0, world: int = 1):
         self.stages, self.start, self.stop, self.rank, self.world = stages, start, stop, rank, world
-        self.first_sample = sum(stages(step)[1] for step in range(start))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        sample = self.first_sample
+        sample = first_sample(self.stages, self.start)
         for step in range(self.start, self.stop):
             patch, batch = self.stages(step)
             if batch % self.world:

@@ -1,6 +1,5 @@
 """Device, precision and processes through accelerate; the two or three things it leaves to us, each in one function."""
 
-import contextlib
 import gc
 
 import torch
@@ -69,11 +68,3 @@ def _probed_device(preference: str) -> torch.device:
     from course_lib.doctor import usable_device
 
     return usable_device(preference)
-
-
-def inference_autocast(device: torch.device):
-    """Autocast for restoring images: bf16 or fp16 where the device is fast at it, else nothing."""
-    precision = pick_precision(device, "auto")
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)

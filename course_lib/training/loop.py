@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.datasets.pairs import Degrade, PairDataset, StepSampler, pair_loader
+from course_lib.datasets.pairs import Degrade, PairDataset, StepSampler, first_sample, pair_loader
 from course_lib.paths import ensure_folder
 from course_lib.training import checkpoint as ckpt
 from course_lib.training.device import OUT_OF_MEMORY, free_memory, is_out_of_memory, make_accelerator
@@ -258,7 +258,7 @@ def _validate(validate, bare: nn.Module, ema: EMA | None) -> float:
 
 def _nan_report(folder: Path, recipe: Recipe, step: int, value: float, degraded: Tensor, clean: Tensor) -> str:
     path = folder / f"nan-step-{step:08d}.safetensors"
-    first = sum(recipe.stage(s)[1] for s in range(step))
+    first = first_sample(recipe.stage, step)
     ckpt._write(path, {"degraded": degraded, "clean": clean}, {"step": step})
     return (
         f"step {step}: the loss or the gradient is {value}; stopped before the weights were touched. "

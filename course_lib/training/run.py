@@ -81,7 +81,7 @@ def committed_log(recipe: Recipe) -> Path:
     return data_root() / "checkpoints" / f"{recipe.name}.log.csv"
 
 
-def verify(recipe: Recipe, folder: str | Path, *, device: str = "auto", progress: bool = True, say=print, tolerance: float = 0.05) -> dict:
+def verify(recipe: Recipe, folder: str | Path, *, device: str = "auto", progress: bool = True, say=print, tolerance: float = 0.02) -> dict:
     """Repeat the first 20 rows of the committed log in `folder` and compare losses; {rows, largest relative difference, same}.
 
     bf16 and the number of threads change the last bits, and training amplifies them, hence `tolerance`: one thread against two
