@@ -191,7 +191,12 @@ def _text(rows: list[dict]) -> str:
 
 def run_bench(what: str, pairs: int = 9, progress: bool = True) -> tuple[list[dict], str]:
     """Rows and a printable table of a benchmark by name. Raises ValueError for an unknown one."""
+    if what == "data":
+        from course_lib.bench_data import bench_data, text_of
+
+        rows = bench_data(pairs, progress)
+        return rows, text_of(rows)
     if what != "restormer":
-        raise ValueError(f"unknown benchmark {what!r}; there is: restormer")
+        raise ValueError(f"unknown benchmark {what!r}; there are: restormer, data")
     rows = bench_restormer(pairs, progress)
     return rows, _text(rows)

@@ -121,7 +121,7 @@ def middle(image, side):
 
 names = list(photos)[: settings.test_images]
 clean = {name: middle(photos[name], settings.test_crop) for name in names}
-degraded = {name: gaussian_noise(clean[name], sigma, seeds=1000 + i) for i, name in enumerate(names)}
+degraded = {name: gaussian_noise(clean[name], sigma, seeds=1000 + i, clip=False) for i, name in enumerate(names)}
 
 predicted = 20 * math.log10(255 / sigma)
 measured = {name: psnr(degraded[name], clean[name]).item() for name in names}
@@ -904,11 +904,11 @@ record(
 
 # %%
 trials = {
-    "noise 15": gaussian_noise(clean[first], 15, seeds=7),
-    "noise 50": gaussian_noise(clean[first], 50, seeds=7),
-    "noise 90 (never seen)": gaussian_noise(clean[first], 90, seeds=7),
+    "noise 15": gaussian_noise(clean[first], 15, seeds=7, clip=False),
+    "noise 50": gaussian_noise(clean[first], 50, seeds=7, clip=False),
+    "noise 90 (never seen)": gaussian_noise(clean[first], 90, seeds=7, clip=False),
     "motion blur": motion_blur(clean[first], length=9, angle=30),
-    "motion blur, then noise 25": gaussian_noise(motion_blur(clean[first], length=9, angle=30), 25, seeds=7),
+    "motion blur, then noise 25": gaussian_noise(motion_blur(clean[first], length=9, angle=30), 25, seeds=7, clip=False),
 }
 answers = {name: restored_by(shipped, image) for name, image in trials.items()}
 one_trade = pd.DataFrame(
@@ -961,7 +961,7 @@ record(
 
 # %%
 whole = middle(photos[first], settings.big_side)
-noisy = gaussian_noise(whole, sigma, seeds=3).to(device)
+noisy = gaussian_noise(whole, sigma, seeds=3, clip=False).to(device)
 at_once = restore(shipped, noisy).clamp(0, 1).cpu()
 tiled = {overlap: restore_tiled(shipped, noisy, tile=settings.tile, overlap=overlap).clamp(0, 1).cpu() for overlap in (0, 16)}
 with style():

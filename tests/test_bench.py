@@ -36,5 +36,5 @@ def test_a_measurement_that_fails_says_why():
 
 
 def test_unknown_benchmark():
-    with pytest.raises(ValueError, match="there is: restormer"):
+    with pytest.raises(ValueError, match="there are: restormer, data"):
         bench.run_bench("nothing")

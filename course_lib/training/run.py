@@ -51,7 +51,7 @@ def photo_validation(split: str = "validation", sigma: float = 25.0, crop: int =
         side = min(crop, height - height % 8, width - width % 8)
         top, left = (height - side) // 2, (width - side) // 2
         clean = clean[None, :, top : top + side, left : left + side]
-        pairs.append((gaussian_noise(clean, sigma, 1000 + index), clean))
+        pairs.append((gaussian_noise(clean, sigma, 1000 + index, clip=False), clean))
 
     def validate(model: nn.Module) -> float:
         device = next(model.parameters()).device
