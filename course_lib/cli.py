@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from course_lib.datasets.command import data_app
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="The All-in-One Restoration Workbook.")
+app.add_typer(data_app, name="data")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
@@ -137,30 +140,32 @@ def train(
 
 @app.command(name="eval")
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A shipped name, a weights file, or identity.")],
-    data: Annotated[str, typer.Option(help="CBSD68, photos, or a folder of clean images.")] = "CBSD68",
-    sigma: Annotated[list[float] | None, typer.Option(help="Noise levels (0-255); repeatable.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="promptir or restormer; both when not given.")] = None,
+    model: Annotated[str, typer.Argument(help="A shipped name, a weights file, identity, or classical:NAME.")],
+    data: Annotated[str, typer.Option(help="A benchmark set (CBSD68, Rain100L, ...), photos, or a folder of clean images.")] = "CBSD68",
+    sigma: Annotated[list[float] | None, typer.Option(help="Noise levels (0-255), for sets of clean images; repeatable.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="promptir, restormer or onerestore; all that suit the set when not given.")] = None,
     clip: Annotated[bool, typer.Option(help="Clip the result to [0, 1] before measuring.")] = True,
     device: Device = "auto",
     json_: Json = False,
 ):
-    """PSNR and SSIM by the papers' protocols."""
-    from course_lib.evaluation.command import evaluation_table
+    """PSNR and SSIM by the papers' protocols, and under a heading of their own the published figures."""
+    from course_lib.evaluation.command import measure, report, report_text
 
-    rows = evaluation_table(model, data, sigma or [15.0, 25.0, 50.0], protocol, clip=clip, device=device, progress=not json_)
-    head = f"{'model':28} {'data':10} {'protocol':10} {'sigma':>5} {'images':>6} {'input':>13} {'restored':>13}"
-    text = [head] + [
-        f"{r['model']:28.28} {r['data']:10.10} {r['protocol']:10} {r['sigma']:5g} {r['images']:6d} "
-        f"{r['degraded_psnr']:6.2f} {r['degraded_ssim']:.4f} {r['restored_psnr']:6.2f} {r['restored_ssim']:.4f}"
-        for r in rows
-    ]
-    _print(rows, "\n".join(text), json_)
+    rows, stopped = [], False
+    try:
+        for row in measure(model, data, sigma, protocol, clip=clip, device=device, progress=not json_):
+            rows.append(row)
+    except KeyboardInterrupt:
+        stopped = True
+    _print(report(rows, data, sigma), report_text(rows, data, sigma), json_)
+    if stopped:
+        print("course: stopped; the measured rows are those that were finished", file=sys.stderr)
+        raise typer.Exit(130)
 
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="restormer")] = "restormer",
+    what: Annotated[str, typer.Argument(help="restormer, or data (the degradations).")] = "restormer",
     pairs: Annotated[int, typer.Option(help="Interleaved pairs behind each median.")] = 9,
     json_: Json = False,
 ):
