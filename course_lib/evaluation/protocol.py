@@ -1,11 +1,14 @@
-"""How the papers measure denoising: the same noise, cropping and rounding, so that numbers can be compared.
+"""How the papers measure: the same noise, cropping and rounding, so that numbers can be compared.
 
 | | `promptir` | `restormer` |
 |---|---|---|
 | noise | one stream seeded 0 for the whole set, files in sorted order | seeded 0 again for every image |
 | degraded image | clipped and truncated to 8 bit | float, not clipped |
 | size | centre crop to multiples of 16 | padded by reflection to multiples of 8 |
-| restored image | clipped to [0, 1] | clipped to [0, 1] and rounded to 8 bit by `to_8bit`, a PNG in the official code |
+| restored image | clipped to [0, 1] | clipped to [0, 1] and rounded to 8 bit, a PNG in the official code |
+
+Pairs that a data set brings along are measured by `promptir` or `restormer` (both without the noise), or by `onerestore`, CDD-11's own:
+the whole image, the result rounded to 8 bit. All of them take PSNR and SSIM on full RGB.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,6 +24,8 @@ from course_lib.images import load_image, to_uint8
 from course_lib.metrics import psnr, ssim
 
 PROTOCOLS = ("promptir", "restormer")
+PAIR_PROTOCOLS = ("promptir", "restormer", "onerestore")
+SAVED_AS_PNG = ("restormer", "onerestore")  # the official code saves the result and measures the file
 
 
 @dataclass
@@ -34,6 +39,32 @@ class Score:
     restored_ssim: float
 
 
+def centre_crop(image: Tensor, multiple: int = 16) -> Tensor:
+    """The middle of (..., H, W) with both sides cut to multiples of `multiple`. Raises ValueError when a side is shorter than that."""
+    height, width = image.shape[-2:]
+    h, w = height - height % multiple, width - width % multiple
+    if not h or not w:
+        raise ValueError(f"an image of {height}x{width} has nothing left after cropping to multiples of {multiple}")
+    top, left = (height - h) // 2, (width - w) // 2
+    return image[..., top : top + h, left : left + w]
+
+
+def given_pairs(pairs: Iterable, protocol: str) -> Iterable[tuple[str, Tensor, Tensor]]:
+    """(name, degraded, clean), each (1, 3, H, W), of `read_pairs` pairs by one of `PAIR_PROTOCOLS`. Raises ValueError.
+
+    The error names the file of a pair that has no degraded image; `load` names those whose sizes differ.
+    """
+    if protocol not in PAIR_PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}; there are {', '.join(PAIR_PROTOCOLS)}")
+    for pair in pairs:
+        degraded, clean = pair.load()
+        if degraded is None:
+            raise ValueError(f"{pair.clean}: there is no degraded image to go with it")
+        if protocol == "promptir":
+            degraded, clean = centre_crop(degraded), centre_crop(clean)
+        yield pair.name, degraded[None].contiguous(), clean[None].contiguous()
+
+
 def noisy_pairs(files: Iterable[Path], sigma: float, protocol: str) -> Iterable[tuple[str, Tensor, Tensor]]:
     """(name, degraded, clean), each (1, 3, H, W), of every file by one of `PROTOCOLS`. Raises ValueError for another protocol."""
     if protocol not in PROTOCOLS:
@@ -42,10 +73,7 @@ def noisy_pairs(files: Iterable[Path], sigma: float, protocol: str) -> Iterable[
     for path in sorted(files):
         clean = load_image(path)[None]
         if protocol == "promptir":
-            height, width = clean.shape[-2:]
-            h, w = height - height % 16, width - width % 16
-            top, left = (height - h) // 2, (width - w) // 2
-            clean = clean[..., top : top + h, left : left + w]
+            clean = centre_crop(clean)
             pixels = clean[0].permute(1, 2, 0).numpy().astype(np.float64) * 255  # (H, W, 3): the order the noise is drawn in
             noisy = np.clip(np.rint(pixels) + stream.randn(*pixels.shape) * sigma, 0, 255).astype(np.uint8)
             degraded = torch.from_numpy(noisy).permute(2, 0, 1)[None].float() / 255
