@@ -106,3 +106,13 @@ def test_one_call_on_the_cpu_does_not_bind_the_next():
     assert make_accelerator("cuda", "fp32").device.type == "cuda"
     assert make_accelerator("auto", "auto").device.type == "cuda"
     assert make_accelerator("cpu", "fp32").device.type == "cpu"
+
+
+def test_degradations_are_the_same_on_the_card(photos):
+    from course_lib.degradations.composite import CDD11_TASKS, DEGRADATIONS, composite
+
+    clean = next(iter(photos.values()))[None, :, :97, :131]
+    for what in [*CDD11_TASKS, *([kind] for kind in DEGRADATIONS)]:
+        on_cpu, on_card = composite(clean, what, 3), composite(clean.cuda(), what, 3)
+        assert on_card.is_cuda
+        assert (on_card.cpu() - on_cpu).abs().max() < 1e-5, what

@@ -3,9 +3,10 @@
 from torch import nn
 
 from course_lib.models.restormer import Restormer
+from course_lib.models.vit import ViTDenoiser
 
 # name -> class. A model's constructor takes its configuration as keywords and keeps it in `.config`.
-MODELS = {"restormer": Restormer}
+MODELS = {"restormer": Restormer, "vit": ViTDenoiser}
 
 
 def list_models() -> list[str]:
@@ -23,4 +24,4 @@ def create_model(name: str, **config) -> nn.Module:
         raise ValueError(f"create_model({name!r}): {error}") from None
 
 
-__all__ = ["MODELS", "Restormer", "create_model", "list_models"]
+__all__ = ["MODELS", "Restormer", "ViTDenoiser", "create_model", "list_models"]

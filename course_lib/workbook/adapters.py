@@ -30,6 +30,13 @@ def call_function(piece: Callable, arguments: dict) -> Any:
     return result
 
 
+def call_values(piece: Callable, arguments: dict) -> dict:
+    """The piece on plain tensors, its values alone: for exercises that nothing is trained *through*, so that a gradient may get lost."""
+    plain = {name: value.detach() if isinstance(value, Tensor) else value for name, value in arguments.items()}
+    result = call_function(piece, plain)
+    return {"result": result.detach() if isinstance(result, Tensor) else result}
+
+
 def call_one_of(piece: tuple, arguments: dict) -> Any:
     """For a pair of functions: `arguments["which"]` is the index of the one to call with the rest."""
     arguments = dict(arguments)
@@ -67,17 +74,36 @@ def _list(weights: dict[str, Tensor]) -> str:
     return ", ".join(f"{name} {tuple(value.shape)}" for name, value in weights.items())
 
 
+class PastAverage(nn.Module):
+    """A stand-in for attention, (B, L, C) -> same: the mean of a token and those before it, through a layer; for blocks that take any."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.mix = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        counts = torch.arange(1, x.shape[1] + 1, device=x.device, dtype=x.dtype)
+        return self.mix(x.cumsum(dim=1) / counts[:, None])
+
+
+ATTENTIONS = {"causal": PastAverage}  # by name, because what crosses a process border is tensors and JSON
+
+
 def call_module(piece: type, arguments: dict) -> dict[str, Tensor]:
     """Build piece(*arguments["init"]), hand the weights over, run it on x; gives its output and the gradients of x and the weights.
 
+    `arguments["attention"]`, where there is one, names the class of `ATTENTIONS` that the piece is built with as its next argument.
     The gradients show whether the module can be trained: through a detached or rounded tensor comes none, or a wrong one.
     """
     if is_stub(piece):
         raise NotDone
-    module = piece(*arguments["init"])
+    given = [ATTENTIONS[arguments["attention"]]] if arguments.get("attention") else []
+    module = piece(*arguments["init"], *given)
     if not isinstance(module, nn.Module):
         raise BadPiece(f"{getattr(piece, '__name__', 'the piece')}(...) gives a {type(module).__name__}, expected an nn.Module")
     filled = hand_over(module, arguments["weights"])
+    if frozen := [name for name, parameter in filled.items() if not parameter.requires_grad]:
+        raise BadPiece(f"the weights {', '.join(frozen)} are frozen (requires_grad is False): training could not change them")
     x = arguments["x"].clone().requires_grad_()
     with torch.enable_grad():
         output = module(x)

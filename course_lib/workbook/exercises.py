@@ -29,6 +29,7 @@ class Exercise:
 
     `names`: what the cell must define; the piece is that object, or a tuple of them. `call(piece, arguments)` runs a piece.
     `tolerance` is relative to max(1, largest expected value). `allowed_imports`: top-level modules that an answer may import.
+    `keep_dtype`: float32 in must give float32 out, because the layers after it take nothing else.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Exercise:
     mistakes: tuple[Mistake, ...] = ()
     tolerance: float = 1e-4
     allowed_imports: tuple[str, ...] = ("torch", "einops", "math")
+    keep_dtype: bool = False
 
     @property
     def max_points(self) -> float:
