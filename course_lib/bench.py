@@ -1,4 +1,4 @@
-"""`course bench restormer`: our Restormer beside its plain form in one run, as ratios of interleaved pairs, with peak memory.
+"""`course bench restormer`, `course bench promptir`: our model beside its plain form, as ratios of interleaved pairs, with peak memory.
 
 Seconds depend on the machine and on what else runs on it; the ratio of two programs measured in turns in one process does not, much.
 """
@@ -9,29 +9,42 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 
 from course_lib.models import create_model
-from course_lib.models.plain import PlainRestormer
+from course_lib.models.plain import PlainPromptIR, PlainRestormer
 
-# work, image side, bf16 for ours (the plain form stays fp32: bf16 autocast alone gains it nothing on a CPU), least ratio asked for
-CASES = (
-    ("forward", 128, False, 1.5),
-    ("forward", 256, False, 1.8),
-    ("training step", 128, False, 1.5),
-    ("forward", 128, True, 2.2),
-    ("forward", 256, True, 2.8),
-    ("training step", 128, True, 1.8),
-)
+PLAIN = {"restormer": PlainRestormer, "promptir": PlainPromptIR}
+
+# model -> work, image side, bf16 for ours (the plain form stays fp32: bf16 autocast alone gains it nothing on a CPU), least ratio asked for
+CASES = {
+    "restormer": (
+        ("forward", 128, False, 1.5),
+        ("forward", 256, False, 1.8),
+        ("training step", 128, False, 1.5),
+        ("forward", 128, True, 2.2),
+        ("forward", 256, True, 2.8),
+        ("training step", 128, True, 1.8),
+    ),
+    "promptir": (
+        ("forward", 128, False, 1.5),
+        ("forward", 256, False, 1.5),
+        ("training step", 128, False, 1.4),
+        ("training step", 256, False, 1.4),
+    ),
+}
+# GiB that the plain training step needs at a side (four times the 3.9 of side 128, and weights); what does not fit is left out, aloud.
+TRAINING_GIB = {256: 17}
 
 
-def _models(training: bool) -> tuple[torch.nn.Module, torch.nn.Module]:
+def _models(what: str, training: bool) -> tuple[torch.nn.Module, torch.nn.Module]:
     """(plain, ours) with the same random weights, everything that starts at one or zero shaken so that equality means something."""
     torch.manual_seed(0)
-    ours, plain = create_model("restormer"), PlainRestormer()
+    ours, plain = create_model(what), PLAIN[what]()
     with torch.no_grad():
         for name, parameter in ours.named_parameters():
             if parameter.ndim == 1 or "temperature" in name:
@@ -53,7 +66,7 @@ def _forward(model, image, bf16: bool) -> Callable[[], torch.Tensor]:
 
 
 def _step(model, image, bf16: bool, fused: bool) -> Callable[[], torch.Tensor]:
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-6, fused=fused)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-6, fused=fused)
 
     def work():
         with _autocast(bf16):
@@ -67,17 +80,17 @@ def _step(model, image, bf16: bool, fused: bool) -> Callable[[], torch.Tensor]:
     return work
 
 
-def _works(work: str, side: int, bf16: bool) -> dict[str, Callable]:
-    plain, ours = _models(work != "forward")
+def _works(what: str, work: str, side: int, bf16: bool) -> dict[str, Callable]:
+    plain, ours = _models(what, work != "forward")
     image = torch.rand(1, 3, side, side)
     if work == "forward":
         return {"plain": _forward(plain, image, False), "ours": _forward(ours, image, bf16)}
     return {"plain": _step(plain, image, False, fused=False), "ours": _step(ours, image, bf16, fused=True)}
 
 
-def _difference(side: int, bf16: bool) -> float:
+def _difference(what: str, side: int, bf16: bool) -> float:
     """Largest difference of the two outputs, relative to the range of the plain one."""
-    plain, ours = _models(False)
+    plain, ours = _models(what, False)
     image = torch.rand(1, 3, side, side)
     want, got = _forward(plain, image, False)(), _forward(ours, image, bf16)().float()
     return ((got - want).abs().max() / (want.max() - want.min())).item()
@@ -116,8 +129,8 @@ def _peak_kib() -> int:
 
 def _peak(arguments: str) -> None:
     """In a fresh process: print what one model's work adds to the peak, in MiB."""
-    work, side, bf16, which = json.loads(arguments)
-    run = _works(work, side, bf16)[which]
+    *case, which = json.loads(arguments)
+    run = _works(*case)[which]
     before = _peak_kib()
     run()
     run()
@@ -126,9 +139,9 @@ def _peak(arguments: str) -> None:
 
 def _case(arguments: str) -> None:
     """In a fresh process: time the pairs of one case in turns, either first; print `pair` after each, then the seconds."""
-    work, side, bf16, pairs = json.loads(arguments)
-    difference = _difference(side, bf16)
-    works = _works(work, side, bf16)
+    what, work, side, bf16, pairs = json.loads(arguments)
+    difference = _difference(what, side, bf16)
+    works = _works(what, work, side, bf16)
     for run in works.values():
         run()  # allocations, packed weights
     seconds: dict[str, list[float]] = {name: [] for name in works}
@@ -141,22 +154,35 @@ def _case(arguments: str) -> None:
     print(json.dumps({"seconds": seconds, "difference": difference}))
 
 
-def bench_restormer(pairs: int = 9, progress: bool = True) -> list[dict]:
+def _possible(work: str, side: int, bf16: bool) -> bool:
+    """Whether this machine has what a case needs. A case left out for want of memory is named in a warning."""
+    from course_lib.training.device import fast_bf16
+
+    if bf16 and not fast_bf16(torch.device("cpu")):
+        return False
+    needed = TRAINING_GIB.get(side, 0) if work != "forward" else 0
+    import psutil
+
+    free = psutil.virtual_memory().available / 2**30
+    if free < needed:
+        warnings.warn(f"bench: {work} at {side} left out, it needs {needed} GiB of memory and {free:.0f} are free", stacklevel=3)
+    return free >= needed
+
+
+def bench_model(what: str, pairs: int = 9, progress: bool = True) -> list[dict]:
     """One row a case: median seconds of both, median ratio of the pairs with its range, peak MiB of both, largest relative difference."""
     from tqdm import tqdm
 
-    from course_lib.training.device import fast_bf16
-
     if pairs < 1:
         raise ValueError(f"bench: pairs must be at least 1, got {pairs}")
-    cases = [case for case in CASES if not case[2] or fast_bf16(torch.device("cpu"))]
-    bar = tqdm(total=len(cases) * pairs, desc="bench restormer", unit="pair", disable=not progress)
+    cases = [case for case in CASES[what] if _possible(*case[:3])]
+    bar = tqdm(total=len(cases) * pairs, desc=f"bench {what}", unit="pair", disable=not progress)
     rows = []
     for work, side, bf16, least in cases:
-        measured = _fresh(_CASE, [work, side, bf16, pairs], bar.update)
+        measured = _fresh(_CASE, [what, work, side, bf16, pairs], bar.update)
         seconds = measured["seconds"]
         ratios = [plain / ours for plain, ours in zip(seconds["plain"], seconds["ours"], strict=True)]
-        peaks = {which: _fresh(_PEAK, [work, side, bf16, which])["mib"] for which in ("plain", "ours")}
+        peaks = {which: _fresh(_PEAK, [what, work, side, bf16, which])["mib"] for which in ("plain", "ours")}
         rows.append(
             {
                 "work": work,
@@ -196,7 +222,7 @@ def run_bench(what: str, pairs: int = 9, progress: bool = True) -> tuple[list[di
 
         rows = bench_data(pairs, progress)
         return rows, text_of(rows)
-    if what != "restormer":
-        raise ValueError(f"unknown benchmark {what!r}; there are: restormer, data")
-    rows = bench_restormer(pairs, progress)
+    if what not in CASES:
+        raise ValueError(f"unknown benchmark {what!r}; there are: {', '.join([*CASES, 'data'])}")
+    rows = bench_model(what, pairs, progress)
     return rows, _text(rows)

@@ -2,11 +2,13 @@
 
 from torch import nn
 
+from course_lib.models.airnet import AirNet
+from course_lib.models.promptir import PromptIR
 from course_lib.models.restormer import Restormer
 from course_lib.models.vit import ViTDenoiser
 
 # name -> class. A model's constructor takes its configuration as keywords and keeps it in `.config`.
-MODELS = {"restormer": Restormer, "vit": ViTDenoiser}
+MODELS = {"airnet": AirNet, "promptir": PromptIR, "restormer": Restormer, "vit": ViTDenoiser}
 
 
 def list_models() -> list[str]:
@@ -24,4 +26,4 @@ def create_model(name: str, **config) -> nn.Module:
         raise ValueError(f"create_model({name!r}): {error}") from None
 
 
-__all__ = ["MODELS", "Restormer", "ViTDenoiser", "create_model", "list_models"]
+__all__ = ["MODELS", "AirNet", "PromptIR", "Restormer", "ViTDenoiser", "create_model", "list_models"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from course_lib.models import create_model
+from course_lib.models import airnet, create_model
 
 
 class CheckpointError(ValueError):
@@ -41,18 +41,19 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
     return len({key.split(".")[1] for key in state if key.startswith(prefix + ".")})
 
 
-def _expansion(state: Mapping[str, Tensor], levels: list[str]) -> float:
-    """The e for which int(C*e) gives every level's hidden width: the middle of the interval that all levels allow."""
+def _expansion(state: Mapping[str, Tensor]) -> float:
+    """The e for which int(C*e) gives every block's hidden width: the middle of the interval that all blocks allow."""
     low, high = 0.0, float("inf")
-    for level in levels:
-        channels, hidden = state[f"{level}.0.ffn.project_out.weight"].shape[:2]
-        low, high = max(low, hidden / channels), min(high, (hidden + 1) / channels)
-    if low >= high:
-        raise CheckpointError("the hidden widths of the feed-forward networks fit no single expansion factor; not a Restormer checkpoint")
+    for key in state:
+        if key.endswith("ffn.project_out.weight"):
+            channels, hidden = state[key].shape[:2]
+            low, high = max(low, hidden / channels), min(high, (hidden + 1) / channels)
+    if low >= high or not low:
+        raise CheckpointError("the hidden widths of the feed-forward networks fit no single expansion factor")
     return round((low + high) / 2, 6)
 
 
-def _restormer_config(state: Mapping[str, Tensor]) -> dict:
+def _trunk_config(state: Mapping[str, Tensor]) -> dict:
     levels = ["encoder_level1", "encoder_level2", "encoder_level3", "latent"]
     embed = state["patch_embed.proj.weight"]
     return dict(
@@ -62,20 +63,42 @@ def _restormer_config(state: Mapping[str, Tensor]) -> dict:
         blocks=[_count(state, level) for level in levels],
         refinement_blocks=_count(state, "refinement"),
         heads=[state[f"{level}.0.attn.temperature"].shape[0] for level in levels],
-        expansion=_expansion(state, levels),
+        expansion=_expansion(state),
         bias="encoder_level1.0.attn.qkv.bias" in state,
         norm_bias="encoder_level1.0.norm1.body.bias" in state,
-        dual_pixel="skip_conv.weight" in state,
     )
 
+
+def _restormer_config(state: Mapping[str, Tensor]) -> dict:
+    return dict(_trunk_config(state), dual_pixel="skip_conv.weight" in state)
+
+
+def _promptir_config(state: Mapping[str, Tensor]) -> dict:
+    components = [state[f"prompt{i}.prompt_param"].shape for i in (1, 2, 3)]  # each (1, N, P, S, S)
+    return dict(
+        _trunk_config(state),
+        prompt_components=components[0][1],
+        prompt_widths=[shape[2] for shape in components],
+        prompt_sides=[shape[3] for shape in components],
+    )
+
+
+_TRUNK_TO_OURS = ((r"\b(norm\d)\.body\.", r"\1."), (r"^((?:down|up)\d_\d)\.body\.0\.", r"\1.conv."))
+_TRUNK_TO_OFFICIAL = ((r"\b(norm\d)\.", r"\1.body."), (r"^((?:down|up)\d_\d)\.conv\.", r"\1.body.0."))
 
 NAMINGS = {
-    "restormer": Naming(
-        "restormer",
-        to_ours=((r"\b(norm\d)\.body\.", r"\1."), (r"^((?:down|up)\d_\d)\.body\.0\.", r"\1.conv.")),
-        to_official=((r"\b(norm\d)\.", r"\1.body."), (r"^((?:down|up)\d_\d)\.conv\.", r"\1.body.0.")),
-        read_config=_restormer_config,
-    )
+    "restormer": Naming("restormer", _TRUNK_TO_OURS, _TRUNK_TO_OFFICIAL, _restormer_config),
+    "promptir": Naming(
+        "promptir",
+        to_ours=(*_TRUNK_TO_OURS, (r"^noise_level(\d)\.", r"interact\1.block."), (r"^reduce_noise_level(\d)\.", r"interact\1.reduce.")),
+        to_official=(
+            *_TRUNK_TO_OFFICIAL,
+            (r"^interact(\d)\.block\.", r"noise_level\1."),
+            (r"^interact(\d)\.reduce\.", r"reduce_noise_level\1."),
+        ),
+        read_config=_promptir_config,
+    ),
+    "airnet": Naming("airnet", airnet.TO_OURS, airnet.TO_OFFICIAL, airnet.read_config),
 }
 
 
@@ -132,7 +155,8 @@ def load_official(name: str, checkpoint: str | Path | Mapping) -> nn.Module:
         model = create_model(naming.model)
     ours = model.state_dict()
     renamed = {naming.ours(key): value for key, value in state.items()}
-    missing = [naming.official(key) for key in ours if key not in renamed]
+    # integer buffers (counters, queue pointers, index tables) are ours to make: a checkpoint may come without them
+    missing = [naming.official(key) for key, value in ours.items() if key not in renamed and value.is_floating_point()]
     unexpected = [key for key in state if naming.ours(key) not in ours]
     wrong_shape = [
         f"{naming.official(key)} is {tuple(renamed[key].shape)}, expected {tuple(value.shape)}"
@@ -144,7 +168,7 @@ def load_official(name: str, checkpoint: str | Path | Mapping) -> nn.Module:
             f"{where} is not a {name} checkpoint: {len(missing)} keys missing ({_some(missing)}), "
             f"{len(unexpected)} unexpected ({_some(unexpected)}), {len(wrong_shape)} of another shape ({_some(wrong_shape)})"
         )
-    model.load_state_dict(renamed)
+    model.load_state_dict({**ours, **renamed})
     return model.eval()
 
 

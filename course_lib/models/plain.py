@@ -1,7 +1,7 @@
-"""Restormer in its plain form, laid out as the paper draws it: every map in (B, C, H, W), attention over a reshaped copy.
+"""Restormer and PromptIR in their plain form, laid out as the papers draw them: every map in (B, C, H, W), attention over a reshaped copy.
 
-For comparison only: `course bench restormer` measures against it and the tests hold the fast layers equal to it. The parameter
-names are those of `restormer.py`, so one state dict fits both.
+For comparison only: `course bench` measures against it and the tests hold the fast layers equal to it. The parameter
+names are those of `restormer.py` and `promptir.py`, so one state dict fits both.
 """
 
 import torch
@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from course_lib.models.layers import GDFN, MDTA
+from course_lib.models.promptir import PromptGenBlock, PromptIR
 from course_lib.models.restormer import Restormer
 
 
@@ -52,17 +53,42 @@ class PlainGDFN(GDFN):
         return self.project_out(F.gelu(gate) * value)
 
 
+class PlainPromptGenBlock(PromptGenBlock):
+    """A copy of all components for every image, each times its weight, then the sum. PromptIR, eq. 2. Parameters as in PromptGenBlock."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.softmax(self.linear_layer(x.mean(dim=(-2, -1))))
+        components = self.prompt_param.repeat(len(x), 1, 1, 1, 1)
+        prompt = (rearrange(weights, "b n -> b n 1 1 1") * components).sum(dim=1)
+        return self.conv3x3(F.interpolate(prompt, x.shape[-2:], mode="bilinear", align_corners=False))
+
+
+def _plain_norms_and_memory(model: nn.Module) -> None:
+    for module in list(model.modules()):
+        for name in ("norm1", "norm2"):
+            if hasattr(module, name):
+                norm = getattr(module, name)
+                setattr(module, name, PlainLayerNorm(len(norm.weight), norm.bias is not None))
+    model.to(memory_format=torch.contiguous_format)
+
+
 class PlainRestormer(Restormer):
     """Restormer with the plain pieces and maps that stay (B, C, H, W) in memory; same arguments, same results."""
 
     def __init__(self, **config):
         super().__init__(**config, attention=PlainMDTA, feed_forward=PlainGDFN)
-        for module in list(self.modules()):
-            for name in ("norm1", "norm2"):
-                if hasattr(module, name):
-                    norm = getattr(module, name)
-                    setattr(module, name, PlainLayerNorm(len(norm.weight), norm.bias is not None))
-        self.to(memory_format=torch.contiguous_format)
+        _plain_norms_and_memory(self)
+
+    def _as_stored(self, image: Tensor) -> Tensor:
+        return image.contiguous()
+
+
+class PlainPromptIR(PromptIR):
+    """PromptIR with the plain pieces and maps that stay (B, C, H, W) in memory; same arguments, same results."""
+
+    def __init__(self, **config):
+        super().__init__(**config, attention=PlainMDTA, feed_forward=PlainGDFN, prompt=PlainPromptGenBlock)
+        _plain_norms_and_memory(self)
 
     def _as_stored(self, image: Tensor) -> Tensor:
         return image.contiguous()
