@@ -86,12 +86,15 @@ def degrade_of(kind: str, *, clip: bool = True, **values: float | tuple[float, f
 class MixtureDataset(Dataset):
     """Crops of several tasks' images; `dataset[(n, patch)] -> (degraded, clean, label)`, (3, patch, patch) twice and an int.
 
-    Both images of a pair are cropped, flipped and turned alike. Goes with `StepSampler` and `pair_loader`. Raises ValueError for an
-    unknown balance, no tasks, a task without images, names that double, impossible weights, a pair of different sizes, a small image.
+    Both images of a pair are cropped, flipped and turned alike. With `views` 2 each sample has a fourth part, the key of contrastive
+    learning (AirNet): another crop of the same photograph under the same degradation at the same strength, with draws of its own.
+    Goes with `StepSampler` and `pair_loader`. Raises ValueError for an unknown balance, no tasks, a task without images, names that
+    double, impossible weights, a pair of different sizes, a small image.
     """
 
-    def __init__(self, tasks: Sequence[Task], seed: int, balance: Balance = "balanced"):
+    def __init__(self, tasks: Sequence[Task], seed: int, balance: Balance = "balanced", views: int = 1):
         _check(tasks, balance)
+        self.views = views
         held: dict[int, tuple[Tensor, Tensor]] = {}
         self.tasks = [replace(task, images=[_stored(task, i, held) for i in range(len(task.images))]) for task in tasks]
         self.seed, self.balance = seed, balance
@@ -120,16 +123,19 @@ class MixtureDataset(Dataset):
         """(task, image) of sample `number`, by its place in the mixture and in the task's images."""
         return self._choose(number, np.random.default_rng((self.seed, number)))
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple:
         number, patch = key
         rng = np.random.default_rng((self.seed, number))
         place, index = self._choose(number, rng)
         task = self.tasks[place]
-        degraded, clean = _opened(task, index)
-        degraded, clean = _crop_alike(degraded, clean, patch, rng, _called(task, index))
+        pair = _opened(task, index)
+        degraded, clean = _crop_alike(*pair, patch, rng, _called(task, index))
+        if self.views == 1:
+            return task.degrade(clean, rng) if degraded is None else degraded, clean, self.labels[place]
+        twin, other = _crop_alike(*pair, patch, rng, _called(task, index))
         if degraded is None:
-            degraded = task.degrade(clean, rng)
-        return degraded, clean, self.labels[place]
+            degraded, twin = _alike(task.degrade, clean, other, rng)
+        return degraded, clean, self.labels[place], twin
 
     def _choose(self, number: int, rng: np.random.Generator) -> tuple[int, int]:
         if self.balance == "repeat":
@@ -266,6 +272,15 @@ def _check_pair(degraded: Tensor, clean: Tensor, called: str) -> None:
     if degraded.shape != clean.shape:
         sizes = " and ".join("x".join(str(side) for side in image.shape[1:]) for image in (degraded, clean))
         raise ValueError(f"{called}: the degraded and the clean image differ in size, {sizes}; they must show the same pixels")
+
+
+def _alike(degrade: Degrade, first: Tensor, second: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Two crops spoilt with the same parameters and draws of their own; a `degrade` that is no `KindDegrade` draws its parameters twice."""
+    if not isinstance(degrade, KindDegrade):
+        return degrade(first, rng), degrade(second, rng)
+    parameters = degrade.draw(rng)
+    one, two = (parameters.apply(crop[None], int(rng.integers(2**63)), clip=degrade.clip)[0] for crop in (first, second))
+    return one, two
 
 
 def _crop_alike(degraded: Tensor | None, clean: Tensor, patch: int, rng: np.random.Generator, called: str) -> tuple[Tensor | None, Tensor]:

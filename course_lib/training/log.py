@@ -7,6 +7,7 @@ from pathlib import Path
 from course_lib.paths import write_atomic
 
 COLUMNS = ["step", "loss", "lr", "patch", "batch", "grad_norm", "val_psnr", "seconds"]
+TASK_COLUMNS = ["step", "task", "psnr", "seconds"]  # validation.csv of a run with several tasks
 
 
 def read_log(path: str | Path) -> list[dict[str, str]]:
@@ -18,17 +19,17 @@ def read_log(path: str | Path) -> list[dict[str, str]]:
 class Log:
     """Append rows to a CSV file; `after` cuts away rows past the step that a checkpoint holds."""
 
-    def __init__(self, path: Path, after: int = 0):
-        self.path = path
+    def __init__(self, path: Path, after: int = 0, columns: list[str] = COLUMNS):
+        self.path, self.columns = path, columns
         rows = [row for row in read_log(path) if int(row["step"]) <= after] if path.is_file() else []
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_atomic(path, text.getvalue())
 
     def write(self, **row) -> None:
-        values = [row.get(column, "") for column in COLUMNS]
+        values = [row.get(column, "") for column in self.columns]
         line = ",".join(f"{value:.8g}" if isinstance(value, float) else str(value) for value in values)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(line + "\n")

@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from course_lib.datasets.pairs import Degrade, PairDataset, StepSampler, first_sample, pair_loader
 from course_lib.paths import ensure_folder
 from course_lib.training import checkpoint as ckpt
 from course_lib.training.device import OUT_OF_MEMORY, free_memory, is_out_of_memory, make_accelerator
 from course_lib.training.ema import EMA
-from course_lib.training.log import Log
+from course_lib.training.log import TASK_COLUMNS, Log
 from course_lib.training.recipe import Recipe
 
 
@@ -47,23 +48,35 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.final_learning_rate + (recipe.learning_rate - recipe.final_learning_rate) * cosine
 
 
+Batch = tuple[Tensor, ...]  # (degraded, clean), of a mixture (degraded, clean, label) or (degraded, clean, label, key)
+Objective = Callable[[nn.Module, Batch], Tensor]
+
+
+def l1_objective(model: nn.Module, batch: Batch) -> Tensor:
+    """Mean absolute error of model(degraded) against clean, the loss of Restormer and its kin; in fp32 whatever the precision."""
+    return F.l1_loss(model(batch[0]).float(), batch[1])
+
+
 def fit(
     model: nn.Module,
     recipe: Recipe,
-    images: Sequence[Tensor],
-    degrade: Degrade,
+    images: Sequence[Tensor] | Dataset,
+    degrade: Degrade | None,
     folder: str | Path,
     *,
     device: str | torch.device = "auto",
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Callable[[nn.Module], float | dict[str, float]] | None = None,
+    objective: Objective = l1_objective,
     stop_after: int | None = None,
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> Result:
     """Train `model` by `recipe` on crops of `images` ((3, H, W), in [0, 1]) spoilt by `degrade`, with everything in `folder`.
 
+    `images` may be a dataset of its own, keyed by (sample, patch) as `PairDataset` and `MixtureDataset` are; `degrade` is then None.
     Called again with the same folder it goes on from the last checkpoint, and returns at once when the run is done. `validate`
-    gets the averaged model and returns PSNR in dB. `stop_after` ends after that many steps without finishing (`--verify`).
+    gets the averaged model and returns PSNR in dB, or one for each task, which `validation.csv` keeps beside the log.
+    `objective(model, batch)` is the loss, a mean over the batch. `stop_after` ends after that many steps without finishing (`--verify`).
     Raises TrainingError (a run of another recipe in the folder, NaN, out of memory at one image a step, disk full) and lets Ctrl-C through
     after saving.
     """
@@ -107,7 +120,8 @@ def fit(
         say(f"{recipe.name}: no whole checkpoint in {folder}; starting again at step 0")
 
     log = Log(folder / "log.csv", after=step) if main else None
-    dataset = PairDataset(images, degrade, recipe.seed)
+    task_log = Log(folder / "validation.csv", after=step, columns=TASK_COLUMNS) if main and (folder / "validation.csv").is_file() else None
+    dataset = images if degrade is None else PairDataset(images, degrade, recipe.seed)
     stop = min(recipe.steps, stop_after or recipe.steps)
     sampler = StepSampler(recipe.stage, step, stop, accelerator.process_index, accelerator.num_processes)
     loader = pair_loader(dataset, sampler, recipe.workers, pin=device.type == "cuda")
@@ -135,15 +149,16 @@ def fit(
     between_steps = True  # False while weights, averages, step and log do not belong to one step
     model.train()
     try:
-        for degraded, clean in loader:
+        for batch_of_step in loader:
             rate = learning_rate(recipe, step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            degraded, clean = (batch.to(device, memory_format=torch.channels_last, non_blocking=True) for batch in (degraded, clean))
+            tensors = tuple(_moved(tensor, device) for tensor in batch_of_step)
+            degraded, clean = tensors[:2]
 
             while True:  # one step, or the same step again in smaller pieces when the memory does not suffice
                 try:
-                    loss = _backward(accelerator, model, degraded, clean, accumulate)
+                    loss = _backward(accelerator, model, objective, tensors, accumulate)
                     break
                 except OUT_OF_MEMORY as error:
                     if not is_out_of_memory(error):
@@ -179,6 +194,11 @@ def fit(
             row["count"] += 1
             due = validate is not None and (step == recipe.steps or (recipe.validate_every and step % recipe.validate_every == 0))
             score = _validate(validate, bare, ema) if due and main else None
+            if isinstance(score, dict):
+                task_log = task_log or Log(folder / "validation.csv", columns=TASK_COLUMNS)
+                for task, value in score.items():
+                    task_log.write(step=step, task=task, psnr=f"{value:.6f}", seconds=round(elapsed(), 2))
+                score = sum(score.values()) / len(score)
             if main and (step % recipe.log_every == 0 or step == recipe.steps or due):
                 mean_loss, mean_norm = row["loss"] / row["count"], row["grad_norm"] / row["count"]
                 log.write(step=step, loss=mean_loss, lr=rate, patch=patch, batch=batch, grad_norm=mean_norm,
@@ -218,17 +238,23 @@ def fit(
     return Result(bare.eval(), folder / "log.csv", final, step, seconds, resumed=saved is not None)
 
 
-def _backward(accelerator, model: nn.Module, degraded: Tensor, clean: Tensor, parts: int) -> float:
-    """L1 loss of a batch and its gradients, in `parts` micro-batches; returns the mean loss over all processes."""
-    total = torch.zeros((), device=clean.device)
-    parts = min(parts, len(clean))  # a later stage may have fewer images a batch than there are parts
-    pieces = list(zip(degraded.tensor_split(parts), clean.tensor_split(parts), strict=True))
-    for index, (some_degraded, some_clean) in enumerate(pieces):
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device; pictures channels-last, which convolutions are faster on."""
+    form = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
+    return tensor.to(device, memory_format=form, non_blocking=True)
+
+
+def _backward(accelerator, model: nn.Module, objective: Objective, batch: Batch, parts: int) -> float:
+    """Loss of a batch and its gradients, in `parts` micro-batches; returns the mean loss over all processes."""
+    size = len(batch[0])
+    total = torch.zeros((), device=batch[0].device)
+    parts = min(parts, size)  # a later stage may have fewer images a batch than there are parts
+    pieces = list(zip(*(tensor.tensor_split(parts) for tensor in batch), strict=True))
+    for index, piece in enumerate(pieces):
         last = index == len(pieces) - 1
         with _exchange(accelerator, model, last), accelerator.autocast():
-            restored = model(some_degraded)
             # weighted by its share, so that the parts add up to the mean over the whole batch
-            loss = F.l1_loss(restored.float(), some_clean) * (len(some_clean) / len(clean))
+            loss = objective(model, piece) * (len(piece[0]) / size)
             accelerator.backward(loss)
         total += loss.detach()
     return float(accelerator.reduce(total, "mean"))
@@ -239,7 +265,7 @@ def _exchange(accelerator, model: nn.Module, last: bool):
     return contextlib.nullcontext() if last else accelerator.no_sync(model)
 
 
-def _validate(validate, bare: nn.Module, ema: EMA | None) -> float:
+def _validate(validate, bare: nn.Module, ema: EMA | None) -> float | dict[str, float]:
     """Score of the averaged weights; the weights in training, and the random states, come back unchanged."""
     backup = copy.deepcopy(bare.state_dict()) if ema else None
     rng = torch.get_rng_state()
@@ -248,7 +274,8 @@ def _validate(validate, bare: nn.Module, ema: EMA | None) -> float:
     bare.eval()
     try:
         with torch.no_grad():
-            return float(validate(bare))
+            score = validate(bare)
+            return score if isinstance(score, dict) else float(score)
     finally:
         bare.train()
         torch.set_rng_state(rng)

@@ -26,6 +26,8 @@ class Recipe:
     config: dict = field(default_factory=dict)  # keywords of create_model
     data: str = "photos"  # "photos", "bsds" (COURSE_DATA_DIR/BSDS500 without leakage) or a folder of clean images
     sigma: float | list = 25.0  # noise level 0-255, or [low, high] drawn per sample
+    tasks: str = ""  # a setting of datasets/settings.py ("five-task"), trained all in one on `data`; "" is noise of `sigma` alone
+    balance: str = "balanced"  # of the tasks: "balanced", "repeat" or "weights", see datasets/mixture.py
     seed: int = 0
     steps: int = 1000
     patches: tuple = (64,)
@@ -57,6 +59,8 @@ class Recipe:
             raise RecipeError(f"recipe {self.name}: batches must be positive, got {list(self.batches)}")
         if isinstance(self.sigma, (list, tuple)) and (len(self.sigma) != 2 or self.sigma[0] > self.sigma[1]):
             raise RecipeError(f"recipe {self.name}: sigma is a number or [low, high], got {list(self.sigma)}")
+        if self.balance not in ("balanced", "repeat", "weights"):
+            raise RecipeError(f"recipe {self.name}: balance is one of balanced, repeat, weights, not {self.balance!r}")
         if not 0 <= self.ema_decay < 1:
             raise RecipeError(f"recipe {self.name}: ema_decay must lie in [0, 1), got {self.ema_decay}")
         if self.steps < 1 or self.learning_rate <= 0 or self.accumulate < 1 or self.log_every < 1:
@@ -73,7 +77,10 @@ class Recipe:
 
     def hash(self) -> str:
         """First 12 hex digits of the SHA-256 of every field: two runs with one hash were asked for the same thing."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        values = dataclasses.asdict(self)
+        if not self.tasks:  # fields that came later leave the hashes of earlier recipes as they were
+            del values["tasks"], values["balance"]
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def replace(self, **changes) -> "Recipe":

@@ -66,14 +66,24 @@ def _model(recipe: Recipe) -> nn.Module:
     return create_model(recipe.model, **recipe.config)
 
 
+def _parts(recipe: Recipe, images: list[Tensor]) -> dict:
+    """The arguments of `fit` that follow from the recipe: data, degradation, loss and validation."""
+    if not recipe.tasks:
+        return {"images": images, "degrade": noise_of(recipe.sigma), "validate": photo_validation()}
+    from course_lib.training.tasks import mixture, objective_of, task_validation
+
+    try:
+        data = mixture(recipe, images)
+    except ValueError as error:
+        raise RecipeError(f"recipe {recipe.name}: {error}") from None
+    return {"images": data, "degrade": None, "objective": objective_of(recipe), "validate": task_validation(recipe.tasks)}
+
+
 def train(recipe: Recipe, folder: str | Path, *, device: str = "auto", progress: bool = True, say=print) -> Result:
     """Run `recipe` in `folder`, going on where an earlier call stopped. Raises RecipeError, TrainingError."""
     images = training_images(recipe)
     say(f"{recipe.name}: {len(images)} training images, {recipe.steps} steps, recipe {recipe.hash()}")
-    return fit(
-        _model(recipe), recipe, images, noise_of(recipe.sigma), folder,
-        device=device, validate=photo_validation(), progress=progress, say=say,
-    )  # fmt: skip
+    return fit(_model(recipe), recipe, folder=folder, device=device, progress=progress, say=say, **_parts(recipe, images))
 
 
 def committed_log(recipe: Recipe) -> Path:
@@ -92,10 +102,10 @@ def verify(recipe: Recipe, folder: str | Path, *, device: str = "auto", progress
     if not log.is_file():
         raise TrainingError(f"{log}: no committed log of this recipe to verify against")
     wanted = read_log(log)[:VERIFY_ROWS]
+    parts = _parts(recipe, training_images(recipe)) | {"validate": None}
     result = fit(
-        _model(recipe), recipe, training_images(recipe), noise_of(recipe.sigma), folder,
-        device=device, stop_after=int(wanted[-1]["step"]), progress=progress, say=say,
-    )  # fmt: skip
+        _model(recipe), recipe, folder=folder, device=device, stop_after=int(wanted[-1]["step"]), progress=progress, say=say, **parts
+    )
     got = read_log(result.log)[: len(wanted)]
     if [row["step"] for row in got] != [row["step"] for row in wanted]:
         raise TrainingError(f"{result.log} has other steps than {log}")

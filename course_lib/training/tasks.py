@@ -1,0 +1,65 @@
+"""All-in-one training: the mixture that a recipe with `tasks` trains on, its loss, and a validation figure for every task."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.datasets.mixture import MixtureDataset, setting_of, tasks_of
+from course_lib.datasets.photos import load_photos
+from course_lib.evaluation import restore
+from course_lib.metrics import psnr
+from course_lib.training.loop import Batch, Objective, l1_objective
+from course_lib.training.recipe import Recipe
+
+VALIDATION_SEED = 4000  # apart from the seeds of training and of the test protocol
+MIDDLE = 12  # draws of which the validation takes one a photograph
+
+
+def mixture(recipe: Recipe, images: Sequence[Tensor]) -> MixtureDataset:
+    """The tasks of `recipe.tasks` on clean `images`; noise is not clipped, as in the tests. A contrastive model gets two views."""
+    tasks = [
+        replace(task, degrade=replace(task.degrade, clip=False)) if task.degrade.kind == "gaussian_noise" else task
+        for task in tasks_of(recipe.tasks, images)
+    ]
+    return MixtureDataset(tasks, recipe.seed, recipe.balance, views=2 if recipe.model == "airnet" else 1)
+
+
+def contrastive_objective(model: nn.Module, batch: Batch) -> Tensor:
+    """AirNet's loss on (degraded, clean, label, key): L1 plus 0.1 of the contrastive cross-entropy (Li et al., CVPR 2022)."""
+    from course_lib.models.airnet import airnet_loss
+
+    degraded, clean, _, key = batch
+    output = model(degraded, key)
+    return airnet_loss(output._replace(restored=output.restored.float(), logits=output.logits.float()), clean)
+
+
+def objective_of(recipe: Recipe) -> Objective:
+    """The loss that a recipe's model trains with."""
+    return contrastive_objective if recipe.model == "airnet" else l1_objective
+
+
+def task_validation(setting: str, split: str = "validation", crop: int = 192) -> Callable[[nn.Module], dict[str, float]]:
+    """A `validate` for fit: task -> mean PSNR in dB on centre crops of a split of the photographs, spoilt in the same way at every call."""
+    from course_lib.degradations.composite import DEGRADATIONS
+    from course_lib.evaluation.five_tasks import centre_crop
+
+    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for number, task in enumerate(setting_of(setting).tasks):
+        for index, photo in enumerate(load_photos(split).values()):
+            seed = VALIDATION_SEED + MIDDLE * number + index
+            clean = centre_crop(photo, crop)
+            parameters = DEGRADATIONS[task.kind].sample(seed, **{k: v for k, v in task.parameters.items() if not isinstance(v, tuple)})
+            degraded = parameters.apply(clean, [seed], clip=task.kind != "gaussian_noise")
+            pairs.setdefault(task.name, []).append((degraded, clean))
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        device = next(model.parameters()).device
+        scores = {}
+        for task, images in pairs.items():
+            values = [psnr(restore(model, degraded.to(device)).clamp(0, 1).cpu(), clean) for degraded, clean in images]
+            scores[task] = float(torch.cat(values).mean())
+        return scores
+
+    return validate

@@ -1,0 +1,142 @@
+"""All-in-one training: the recipe's tasks, their loss, a figure for every task, and a run that is cut and goes on as if it had not been."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import toy_run
+
+from course_lib.datasets.mixture import MixtureDataset, Task, degrade_of
+from course_lib.degradations.noise import GaussianNoise
+from course_lib.models import create_model
+from course_lib.training import Recipe, fit, load_recipe
+from course_lib.training.log import read_log
+from course_lib.training.loop import l1_objective
+from course_lib.training.recipe import RecipeError
+from course_lib.training.run import training_images
+from course_lib.training.tasks import contrastive_objective, mixture, objective_of, task_validation
+
+FIVE = ["haze", "rain", "noise 25", "motion blur", "low light"]
+RECIPE = Recipe(name="five", config=toy_run.TINY, tasks="five-task", steps=6, patches=(32,), batches=(5,), precision="fp32", log_every=2,
+                validate_every=3, ema_decay=0.5, learning_rate=1e-3)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def images():
+    return training_images(Recipe())[:3]
+
+
+def run(folder, images, recipe=RECIPE, **options):
+    torch.manual_seed(recipe.seed)
+    model = create_model(recipe.model, **recipe.config)
+    return fit(
+        model, recipe, mixture(recipe, images), None, folder, device="cpu", objective=objective_of(recipe), progress=False,
+        say=lambda *_: None, **options,
+    )  # fmt: skip
+
+
+def test_a_recipe_with_tasks_trains_them_and_keeps_a_figure_for_each(tmp_path, images):
+    validate = task_validation("five-task", crop=48)
+    result = run(tmp_path, images, validate=validate)
+    rows = read_log(tmp_path / "validation.csv")
+    assert [(int(row["step"]), row["task"]) for row in rows] == [(step, task) for step in (3, 6) for task in FIVE]
+    last = {row["task"]: float(row["psnr"]) for row in rows[5:]}
+    assert last == pytest.approx(validate(result.model), abs=1e-4)
+    log = read_log(tmp_path / "log.csv")
+    assert float(log[-1]["val_psnr"]) == pytest.approx(np.mean(list(last.values())), abs=1e-4)
+    assert float(log[-1]["loss"]) < float(log[0]["loss"])
+
+
+@pytest.mark.parametrize("model", ["restormer", "airnet"])
+def test_cut_and_resumed_equals_the_whole_run(tmp_path, images, model):
+    config = toy_run.TINY if model == "restormer" else dict(width=6, groups=1, blocks=1, encoder_widths=[6, 8, 8], queue=10)
+    recipe = RECIPE.replace(model=model, config=config, checkpoint_seconds=0.0)
+    validate = task_validation("five-task", crop=32)
+    whole = run(tmp_path / "whole", images, recipe, validate=validate)
+    run(tmp_path / "cut", images, recipe, validate=validate, stop_after=4)
+    again = run(tmp_path / "cut", images, recipe, validate=validate)
+    assert again.resumed and again.steps == 6
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+    for name in ("log.csv", "validation.csv"):
+        one, other = (read_log(tmp_path / folder / name) for folder in ("whole", "cut"))
+        assert [{**row, "seconds": ""} for row in one] == [{**row, "seconds": ""} for row in other]
+
+
+def test_the_batch_holds_each_task_once_and_noise_is_not_clipped(images):
+    data = mixture(RECIPE, images)
+    assert isinstance(data, MixtureDataset) and data.names == FIVE
+    for start in (0, 5, 10):
+        assert sorted(data[(start + i, 16)][2] for i in range(5)) == [0, 1, 2, 3, 4]
+    noisy = torch.stack([data[(5 * i + 2, 32)][0] for i in range(20)])
+    others = torch.stack([data[(5 * i + j, 32)][0] for i in range(5) for j in (0, 1, 3, 4)])
+    assert noisy.min() < 0 and noisy.max() > 1 and others.min() >= 0 and others.max() <= 1
+
+
+def test_the_key_shows_another_place_with_the_same_strength():
+    flat = torch.full((3, 64, 64), 0.5)
+    ramp = torch.linspace(0, 1, 64).expand(3, 64, 64).contiguous()
+    tasks = [Task("noise", [flat], degrade_of("gaussian_noise", clip=False, sigma=(5.0, 80.0))), Task("haze", [ramp], degrade_of("haze"))]
+    data = MixtureDataset(tasks, 3, views=2)
+    for number in range(0, 40, 2):
+        query, clean, label, key = data[(number, 32)]
+        assert label == 0 and query.shape == clean.shape == key.shape
+        assert query.std().item() == pytest.approx(key.std().item(), rel=0.1)  # drawn between 5 and 80: the same draw
+        noise = torch.stack([query - clean, key - 0.5]).flatten(1)
+        assert abs(torch.corrcoef(noise)[0, 1].item()) < 0.1  # but not the same noise
+    query, clean, _, key = data[(1, 32)]
+    assert not torch.equal(query, key)
+    pair = data[(5, 32)]
+    assert all(torch.equal(a, b) for a, b in zip(pair[:2], data[(5, 32)][:2], strict=True))
+
+
+def test_one_view_gives_the_samples_that_it_gave():
+    tasks = [Task("noise", [torch.rand(3, 40, 40)], degrade_of("gaussian_noise", clip=False, sigma=25.0))]
+    degraded, clean, _ = MixtureDataset(tasks, 1)[(7, 24)]
+    noise = (degraded - clean) * 255 / 25
+    assert abs(noise.std().item() - 1) < 0.1 and GaussianNoise.kind == "gaussian_noise"
+
+
+def test_the_loss_follows_the_model(images):
+    assert objective_of(RECIPE) is l1_objective
+    recipe = RECIPE.replace(model="airnet", config=dict(width=6, groups=1, blocks=1, encoder_widths=[6, 8, 8], queue=10))
+    assert objective_of(recipe) is contrastive_objective
+    model = create_model("airnet", **recipe.config).train()
+    samples = [mixture(recipe, images)[(i, 32)] for i in range(5)]
+    batch = tuple(torch.stack([torch.as_tensor(part) for part in parts]) for parts in zip(*samples, strict=True))
+    twin = copy.deepcopy(model)  # a call moves the queue
+    loss = contrastive_objective(model, batch)
+    loss.backward()
+    restored, logits, labels = twin(batch[0], batch[3])
+    wanted = (restored - batch[1]).abs().mean() + 0.1 * torch.nn.functional.cross_entropy(logits, labels)
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert sum(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters()) > 10
+
+
+def test_the_three_small_recipes_are_equal_but_for_the_model():
+    recipes = [load_recipe(name) for name in ("restormer_small", "promptir_small", "airnet_small")]
+    kept = [{key: value for key, value in vars(r).items() if key not in ("name", "model", "config", "precision")} for r in recipes]
+    assert kept[0] == kept[1] == kept[2] and [r.model for r in recipes] == ["restormer", "promptir", "airnet"]
+    for recipe in recipes:
+        weights = sum(p.numel() for p in create_model(recipe.model, **recipe.config).parameters())
+        assert 4 * weights < 8e6
+
+
+def test_validation_is_the_same_at_every_call_and_knows_the_identity():
+    validate = task_validation("five-task", crop=64)
+    first = validate(torch.nn.Conv2d(3, 3, 1))
+    model = torch.nn.Conv2d(3, 3, 1, bias=False)
+    model.weight.data.copy_(torch.eye(3)[..., None, None])
+    assert list(first) == FIVE and validate(model) == validate(model)
+    assert 19 < validate(model)["noise 25"] < 21.5
+
+
+def test_troubles_are_named():
+    with pytest.raises(RecipeError, match="balance is one of"):
+        Recipe(balance="fair")
+    from course_lib.training.run import _parts
+
+    with pytest.raises(RecipeError, match="six-task.*three-task"):
+        _parts(Recipe(tasks="six-task"), [torch.rand(3, 80, 80)])
+    assert Recipe(tasks="five-task").hash() != Recipe().hash() == Recipe(balance="repeat").hash()
