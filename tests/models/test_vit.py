@@ -1,5 +1,6 @@
 """The small Vision Transformer against torch's own pieces, its patches, positions and replaceable parts."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -64,7 +65,8 @@ def test_positions_count_rows_then_columns():
 
 def test_a_step_turns_every_code_by_the_same_matrix():
     codes = sinusoidal_positions(1, 30, 16, 50.0).double()
-    turn = torch.linalg.lstsq(codes[:-1], codes[1:]).solution
+    # by NumPy: the columns that never change make the system rank-deficient, which torch answers differently from version to version
+    turn = torch.from_numpy(np.linalg.lstsq(codes[:-1].numpy(), codes[1:].numpy(), rcond=None)[0])
     assert torch.allclose(codes[:-1] @ turn, codes[1:], atol=1e-5)
 
 
