@@ -176,6 +176,33 @@ def bench(
     _print(rows, text, json_)
 
 
+@app.command()
+def lab(
+    queue: Annotated[str, typer.Argument(help="A shipped queue's name or a .toml file.")] = "interference",
+    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/lab"),
+    only: Annotated[list[str] | None, typer.Option(help="An experiment's name; repeatable.")] = None,
+    report: Annotated[bool, typer.Option("--report", help="Train nothing: only what the table says.")] = False,
+    gather: Annotated[Path | None, typer.Option(help="Also put the tables of the finished runs together in this folder.")] = None,
+    against: Annotated[str, typer.Option(help="The experiment that the others are compared with.")] = "both",
+    device: Device = "auto",
+    json_: Json = False,
+):
+    """The task-interference lab: train what is missing of a queue of experiments, and say what the table shows. Stopped, it goes on."""
+    from course_lib.lab import command
+    from course_lib.paths import repo_commit
+
+    path = Path(queue) if queue.endswith(".toml") else command.queue_file(queue)
+    if report:
+        rows = command.finished_rows(path, out)
+    else:
+        say = (lambda line: print(line, file=sys.stderr)) if json_ else print
+        rows = command.run_queue(path, out, only=only or (), commit=repo_commit(), device=device, progress=not json_, say=say)
+    if gather:
+        command.gather(path, out, gather)
+    known = {row["experiment"] for row in rows}
+    _print(command.summary(rows), command.report(rows, against if against in known else None), json_)
+
+
 def _papermill_style(words: list[str]) -> list[str]:
     """`-p NAME VALUE`, as papermill writes it, into `-p NAME=VALUE`."""
     out = []

@@ -1,6 +1,7 @@
 """Where things lie, and writing a file so that a crash never leaves half of one."""
 
 import os
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,17 @@ def repo_root() -> Path:
     """The checkout that holds `solutions/` and `pyproject.toml`; the current folder when the library came as a wheel."""
     checkout = _PACKAGE.parent
     return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
+
+
+def repo_commit() -> str:
+    """Short hash of the checkout's commit, with "+" when files were changed since; "" where there is no git or no checkout."""
+    git = ["git", "-C", str(repo_root())]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit + ("+" if changed.strip() else "")
 
 
 def data_root() -> Path:

@@ -161,3 +161,51 @@ def test_ctrl_c_saves_and_says_how_to_go_on(recipe, tmp_path):
 def test_help_names_every_verb(course):
     status, out, _ = course("--help")
     assert status == 0 and all(verb in out for verb in ("doctor", "run", "build", "report", "train", "eval", "bench"))
+
+
+LAB = """
+seeds = [0]
+probe_every = 2
+
+[recipe]
+config = { dim = 8, blocks = [1, 1, 1, 1], refinement_blocks = 1, heads = [1, 1, 2, 2] }
+steps = 2
+patches = [16]
+batches = [2]
+stage_ends = [1.0]
+precision = "fp32"
+
+[tasks.denoise]
+kind = "gaussian_noise"
+sigma = 25.0
+
+[tasks.deblur]
+kind = "gaussian_blur"
+sigma = 1.5
+
+[[experiment]]
+name = "both"
+tasks = ["denoise", "deblur"]
+
+[[experiment]]
+name = "denoise only"
+tasks = ["denoise"]
+"""
+
+
+def test_the_lab_trains_a_queue_once_and_reports_it(course, tmp_path):
+    queue, out = tmp_path / "queue.toml", tmp_path / "runs"
+    queue.write_text(LAB)
+    status, _, err = course("lab", queue, "--out", out, "--report")
+    assert status == 2 and "no finished run" in err and str(out) in err
+    status, text, _ = course("lab", queue, "--out", out, "--only", "both", "--device", "cpu", "--gather", tmp_path / "kept")
+    assert status == 0 and "both" in text and "denoise only" not in text
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"results.csv", "gradients.csv", "spectra.csv"}
+    status, text, said = course("lab", queue, "--out", out, "--device", "cpu", "--json")
+    rows = json.loads(text)
+    assert status == 0 and "in the table" in said
+    assert [(row["experiment"], row["task"]) for row in rows] == [("both", "denoise"), ("both", "deblur"), ("denoise only", "denoise")]
+    status, text, _ = course("lab", queue, "--out", out, "--report")
+    assert status == 0 and "denoise only against both, denoise" in text
+    status, _, err = course("lab", queue, "--out", out, "--only", "neither")
+    assert status == 2 and "no experiment neither; there are both, denoise only" in err

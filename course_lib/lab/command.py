@@ -114,6 +114,16 @@ def run_queue(
     return read_rows(table) if table.is_file() else []
 
 
+def finished_rows(path: str | Path | Sequence[Experiment], out: str | Path) -> list[dict]:
+    """Rows of the finished runs of a queue in `out`, nothing trained. Raises LabError when there is none."""
+    experiments, listed = _queue(path)
+    tables = [experiment.folder(out, seed) / "rows.csv" for experiment in experiments for seed in listed]
+    rows = [row for table in tables if table.is_file() for row in read_rows(table)]
+    if not rows:
+        raise LabError(f"{out} holds no finished run of this queue; start it without --report")
+    return rows
+
+
 def gather(path: str | Path | Sequence[Experiment], out: str | Path, to: str | Path, seeds: Sequence[int] | None = None) -> list[Path]:
     """Put the runs' tables together in folder `to`, to be shipped: results.csv, gradients.csv and spectra.csv, with experiment and seed.
 
