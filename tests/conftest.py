@@ -1,6 +1,7 @@
 """Shared by all tests: few threads, no window, the photographs, a tiny Restormer, the benchmark folder."""
 
 import os
+import sys
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -53,3 +54,21 @@ def bench():
     if not folder.is_dir():
         pytest.skip("no benchmark folder; set COURSE_DATA_DIR")
     return folder
+
+
+@pytest.fixture
+def course(monkeypatch, capsys):
+    """Call the command in this process: (status, stdout, stderr)."""
+    from course_lib import cli
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["course", *map(str, words)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call

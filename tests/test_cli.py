@@ -8,26 +8,6 @@ import time
 
 import pytest
 
-from course_lib import cli
-
-
-@pytest.fixture
-def course(monkeypatch, capsys):
-    """Call the command in this process: (status, stdout, stderr)."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["course", *map(str, words)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
-
-
 TOY = """
 config = { dim = 8, blocks = [1, 1, 1, 1], refinement_blocks = 1, heads = [1, 1, 2, 2] }
 steps = 3

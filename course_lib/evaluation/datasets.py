@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from course_lib.degradations.composite import CDD11_TASKS as COMPOSED
 from course_lib.evaluation.protocol import PROTOCOLS
 from course_lib.images import ImageError, list_images
 from course_lib.paths import benchmark_root
 
-CDD11_TASKS = (
-    "low", "haze", "rain", "snow", "low_haze", "low_rain", "low_snow", "haze_rain", "haze_snow", "low_haze_rain", "low_haze_snow",
-)  # fmt: skip
+CDD11_TASKS = tuple(COMPOSED)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from course_lib.evaluation.protocol import centre_crop
 from course_lib.metrics import psnr, ssim
 from course_lib.paths import data_root, write_atomic
 
@@ -41,14 +42,6 @@ def load_protocol() -> dict:
         raise ValueError(f"{path}: cannot be read ({error}); it belongs to the course, fetch it again") from None
 
 
-def centre_crop(image: Tensor, side: int = CROP) -> Tensor:
-    """The middle of (3, H, W) as (1, 3, h, w): at most `side` a side, and a multiple of 16."""
-    height, width = image.shape[1:]
-    h, w = (min(side, n) // 16 * 16 for n in (height, width))
-    top, left = (height - h) // 2, (width - w) // 2
-    return image[None, :, top : top + h, left : left + w]
-
-
 def task_pairs(task: str, protocol: dict | None = None) -> Iterator[tuple[str, Tensor, Tensor]]:
     """(photograph, degraded, clean), each (1, 3, h, w), of one of `TASKS`. Raises ValueError for another name."""
     from course_lib.datasets.photos import load_photos
@@ -60,7 +53,7 @@ def task_pairs(task: str, protocol: dict | None = None) -> Iterator[tuple[str, T
     entry = protocol["tasks"][task]
     photos = load_photos("test")
     for name, one in entry["photographs"].items():
-        clean = centre_crop(photos[name], protocol["crop"])
+        clean = centre_crop(photos[name][None], side=protocol["crop"])
         parameters = DEGRADATIONS[entry["kind"]].from_dict(one["parameters"])
         yield name, parameters.apply(clean, [one["seed"]], clip=entry["clip"]), clean
 

@@ -39,10 +39,10 @@ class Score:
     restored_ssim: float
 
 
-def centre_crop(image: Tensor, multiple: int = 16) -> Tensor:
-    """The middle of (..., H, W) with both sides cut to multiples of `multiple`. Raises ValueError when a side is shorter than that."""
+def centre_crop(image: Tensor, multiple: int = 16, side: int | None = None) -> Tensor:
+    """The middle of (..., H, W), both sides multiples of `multiple` and at most `side`. Raises ValueError when a side is too short."""
     height, width = image.shape[-2:]
-    h, w = height - height % multiple, width - width % multiple
+    h, w = (min(side or n, n) // multiple * multiple for n in (height, width))
     if not h or not w:
         raise ValueError(f"an image of {height}x{width} has nothing left after cropping to multiples of {multiple}")
     top, left = (height - h) // 2, (width - w) // 2

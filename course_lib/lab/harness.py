@@ -104,14 +104,14 @@ def build(experiment: Experiment, seed: int) -> tuple[nn.Module, Remedy]:
 
 def validation_pairs(tasks: Sequence[LabTask], crop: int = 192) -> dict[str, list[tuple[Tensor, Tensor]]]:
     """Task -> (degraded, clean), (1, 3, h, w) each, of the validation photographs' middle; the same at every call."""
-    from course_lib.evaluation.five_tasks import centre_crop
+    from course_lib.evaluation.protocol import centre_crop
 
     photos = list(load_photos("validation").values())
     pairs: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for task in tasks:
         for index, photo in enumerate(photos):
             degrade = degrade_of(task.kind, clip=task.clip, **task.values)
-            clean = centre_crop(photo, crop)
+            clean = centre_crop(photo[None], side=crop)
             parameters = degrade.draw(_generator(index))
             pairs.setdefault(task.name, []).append((parameters.apply(clean, [VALIDATION_SEED + index], clip=task.clip), clean))
     return pairs

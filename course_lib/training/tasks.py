@@ -14,7 +14,7 @@ from course_lib.training.loop import Batch, Objective, l1_objective
 from course_lib.training.recipe import Recipe
 
 VALIDATION_SEED = 4000  # apart from the seeds of training and of the test protocol
-MIDDLE = 12  # draws of which the validation takes one a photograph
+SEEDS_A_TASK = 12  # so far apart begin the seeds of two tasks: one for each photograph of the split
 
 
 def mixture(recipe: Recipe, images: Sequence[Tensor]) -> MixtureDataset:
@@ -43,13 +43,13 @@ def objective_of(recipe: Recipe) -> Objective:
 def task_validation(setting: str, split: str = "validation", crop: int = 192) -> Callable[[nn.Module], dict[str, float]]:
     """A `validate` for fit: task -> mean PSNR in dB on centre crops of a split of the photographs, spoilt in the same way at every call."""
     from course_lib.degradations.composite import DEGRADATIONS
-    from course_lib.evaluation.five_tasks import centre_crop
+    from course_lib.evaluation.protocol import centre_crop
 
     pairs: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for number, task in enumerate(setting_of(setting).tasks):
         for index, photo in enumerate(load_photos(split).values()):
-            seed = VALIDATION_SEED + MIDDLE * number + index
-            clean = centre_crop(photo, crop)
+            seed = VALIDATION_SEED + SEEDS_A_TASK * number + index
+            clean = centre_crop(photo[None], side=crop)
             parameters = DEGRADATIONS[task.kind].sample(seed, **{k: v for k, v in task.parameters.items() if not isinstance(v, tuple)})
             degraded = parameters.apply(clean, [seed], clip=task.kind != "gaussian_noise")
             pairs.setdefault(task.name, []).append((degraded, clean))

@@ -1,14 +1,12 @@
 """`course eval` on data sets: protocols, partial sets, CDD-11's mean, and published figures that never mix with measured ones."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from course_lib import cli
 from course_lib.datasets.catalogue import DataSetError, find_entry
 from course_lib.datasets.folders import read_pairs
 from course_lib.evaluation import command, evaluate
@@ -17,23 +15,6 @@ from course_lib.evaluation.datasets import CDD11_TASKS, SETS, clean_files, find_
 from course_lib.evaluation.protocol import centre_crop, given_pairs
 from course_lib.images import ImageError, load_image, save_image
 from course_lib.metrics import psnr
-
-
-@pytest.fixture
-def course(monkeypatch, capsys):
-    """Call the command in this process: (status, stdout, stderr)."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["course", *map(str, words)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
