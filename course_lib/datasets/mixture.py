@@ -92,9 +92,9 @@ class MixtureDataset(Dataset):
     double, impossible weights, a pair of different sizes, a small image.
     """
 
-    def __init__(self, tasks: Sequence[Task], seed: int, balance: Balance = "balanced", views: int = 1):
+    def __init__(self, tasks: Sequence[Task], seed: int, balance: Balance = "balanced", views: int = 1, context: int = 0):
         _check(tasks, balance)
-        self.views = views
+        self.views, self.context = views, context
         held: dict[int, tuple[Tensor, Tensor]] = {}
         self.tasks = [replace(task, images=[_stored(task, i, held) for i in range(len(task.images))]) for task in tasks]
         self.seed, self.balance = seed, balance
@@ -129,6 +129,11 @@ class MixtureDataset(Dataset):
         place, index = self._choose(number, rng)
         task = self.tasks[place]
         pair = _opened(task, index)
+        if self.context:
+            scene = _crop_alike(*pair, max(patch, min(self.context, *pair[1].shape[1:])), rng, _called(task, index))
+            scene = (task.degrade(scene[1], rng) if scene[0] is None else scene[0], scene[1])
+            views = [_window(*scene, patch, rng) for _ in range(self.views)]
+            return *views[0], self.labels[place], *(degraded for degraded, _ in views[1:])
         degraded, clean = _crop_alike(*pair, patch, rng, _called(task, index))
         if self.views == 1:
             return task.degrade(clean, rng) if degraded is None else degraded, clean, self.labels[place]
@@ -281,6 +286,13 @@ def _alike(degrade: Degrade, first: Tensor, second: Tensor, rng: np.random.Gener
     parameters = degrade.draw(rng)
     one, two = (parameters.apply(crop[None], int(rng.integers(2**63)), clip=degrade.clip)[0] for crop in (first, second))
     return one, two
+
+
+def _window(degraded: Tensor, clean: Tensor, patch: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """The same patch of both at a random place."""
+    top, left = (int(rng.integers(0, side - patch + 1)) for side in clean.shape[1:])
+    cut = (..., slice(top, top + patch), slice(left, left + patch))
+    return degraded[cut].contiguous(), clean[cut].contiguous()
 
 
 def _crop_alike(degraded: Tensor | None, clean: Tensor, patch: int, rng: np.random.Generator, called: str) -> tuple[Tensor | None, Tensor]:

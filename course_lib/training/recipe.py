@@ -28,6 +28,7 @@ class Recipe:
     sigma: float | list = 25.0  # noise level 0-255, or [low, high] drawn per sample
     tasks: str = ""  # a setting of datasets/settings.py ("five-task"), trained all in one on `data`; "" is noise of `sigma` alone
     balance: str = "balanced"  # of the tasks: "balanced", "repeat" or "weights", see datasets/mixture.py
+    context: int = 0  # side of the scene that is spoilt before the patch is cut out of it; 0: each patch by itself, see datasets/mixture.py
     seed: int = 0
     steps: int = 1000
     patches: tuple = (64,)
@@ -63,6 +64,8 @@ class Recipe:
             raise RecipeError(f"recipe {self.name}: balance is one of balanced, repeat, weights, not {self.balance!r}")
         if not 0 <= self.ema_decay < 1:
             raise RecipeError(f"recipe {self.name}: ema_decay must lie in [0, 1), got {self.ema_decay}")
+        if self.context and not (self.tasks and self.context >= max(self.patches)):
+            raise RecipeError(f"recipe {self.name}: context goes with tasks and is no smaller than a patch, got {self.context}")
         if self.steps < 1 or self.learning_rate <= 0 or self.accumulate < 1 or self.log_every < 1:
             raise RecipeError(f"recipe {self.name}: steps, learning_rate, accumulate and log_every must be positive")
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
@@ -80,6 +83,8 @@ class Recipe:
         values = dataclasses.asdict(self)
         if not self.tasks:  # fields that came later leave the hashes of earlier recipes as they were
             del values["tasks"], values["balance"]
+        if not self.context:
+            del values["context"]
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

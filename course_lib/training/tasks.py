@@ -23,7 +23,7 @@ def mixture(recipe: Recipe, images: Sequence[Tensor]) -> MixtureDataset:
         replace(task, degrade=replace(task.degrade, clip=False)) if task.degrade.kind == "gaussian_noise" else task
         for task in tasks_of(recipe.tasks, images)
     ]
-    return MixtureDataset(tasks, recipe.seed, recipe.balance, views=2 if recipe.model == "airnet" else 1)
+    return MixtureDataset(tasks, recipe.seed, recipe.balance, 2 if recipe.model == "airnet" else 1, recipe.context)
 
 
 def contrastive_objective(model: nn.Module, batch: Batch) -> Tensor:
