@@ -164,6 +164,30 @@ def evaluate(
 
 
 @app.command()
+def leaderboard(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="With --measure: which models; the shipped all-in-one models when none.")
+    ] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Measure afresh and put the rows into the table.")] = False,
+    data: Annotated[list[str] | None, typer.Option(help="With --measure: five-tasks, CBSD68, ...; repeatable, all when not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The table; default data/leaderboard.csv.")] = None,
+    device: Device = "auto",
+    json_: Json = False,
+):
+    """The shipped all-in-one models by task, beside the untouched input and a classical method."""
+    from course_lib.evaluation import leaderboard as board
+    from course_lib.paths import repo_commit
+
+    if measure:
+        say = (lambda line: print(line, file=sys.stderr)) if json_ else print
+        names, sets = models or board.all_in_one_models(), tuple(data or board.SETS)
+        for row in board.measured_rows(names, sets, commit=repo_commit(), device=device, progress=not json_, say=say):
+            board.write_leaderboard([row], out)  # each as it is done: a stop loses nothing
+    rows = board.read_leaderboard(out)
+    _print(rows, board.leaderboard_text(rows), json_)
+
+
+@app.command()
 def bench(
     what: Annotated[str, typer.Argument(help="restormer, promptir, or data (the degradations).")] = "restormer",
     pairs: Annotated[int, typer.Option(help="Interleaved pairs behind each median.")] = 9,

@@ -60,9 +60,10 @@ def test_the_key_is_another_place_of_the_same_spoilt_scene():
 
 
 def test_samples_are_a_function_of_seed_and_number():
-    data = [mixture(48, views=2, degrade=degrade_of("haze")) for _ in range(2)]
+    one, other = (mixture(48, views=2, degrade=degrade_of("haze")) for _ in range(2))
     for number in (5, 0, 9):
-        assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(data[0][number, 16], data[1][number, 16], strict=True))
+        pairs = zip(one[number, 16], other[number, 16], strict=True)
+        assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs)
 
 
 def test_haze_over_a_scene_is_smoother_than_over_a_patch():
