@@ -41,7 +41,7 @@ def _rain(repeat: int) -> TaskSetting:
     return TaskSetting("rain", "rain", {}, ("Rain100L",), "Rain100L", repeat, 200 * repeat)
 
 
-_HAZE = TaskSetting("haze", "haze", {}, ("RESIDE OTS",), "SOTS outdoor", 1, 72_135)
+_HAZE = TaskSetting("haze", "haze", {}, ("RESIDE-OTS",), "SOTS-outdoor", 1, 72_135)
 
 SETTINGS: dict[str, Setting] = {
     "three-task": Setting(

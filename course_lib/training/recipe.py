@@ -24,7 +24,7 @@ class Recipe:
     name: str = "run"
     model: str = "restormer"
     config: dict = field(default_factory=dict)  # keywords of create_model
-    data: str = "photos"  # "photos", "bsds" (COURSE_DATA_DIR/BSDS500 without leakage) or a folder of clean images
+    data: str = "photos"  # "photos", "bsds" (COURSE_DATA_DIR/BSDS500 without leakage), "published" (each task's own set) or a folder
     sigma: float | list = 25.0  # noise level 0-255, or [low, high] drawn per sample
     tasks: str = ""  # a setting of datasets/settings.py ("five-task"), trained all in one on `data`; "" is noise of `sigma` alone
     balance: str = "balanced"  # of the tasks: "balanced", "repeat" or "weights", see datasets/mixture.py

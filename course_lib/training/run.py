@@ -20,10 +20,20 @@ from course_lib.training.recipe import Recipe, RecipeError
 VERIFY_ROWS = 20
 
 
-def training_images(recipe: Recipe) -> list[Tensor]:
-    """The clean images of a recipe: `photos`, `bsds` (BSDS500 without what overlaps the test sets) or a folder. Raises RecipeError."""
+def training_images(recipe: Recipe) -> list[Tensor] | dict[str, list]:
+    """The clean images of a recipe: `photos`, `bsds` (BSDS500 without what overlaps the test sets) or a folder; or `published`.
+
+    `published`: task -> what the papers of the recipe's setting train that task on. Raises RecipeError.
+    """
     if recipe.data == "photos":
         return list(load_photos("train").values())
+    if recipe.data == "published":
+        from course_lib.training.tasks import published_sources
+
+        try:
+            return published_sources(recipe.tasks)
+        except ValueError as error:
+            raise RecipeError(f"recipe {recipe.name}: {error}") from None
     if recipe.data == "bsds":
         folder = benchmark_root() / "BSDS500"
         listing = folder / "train_overlapping_Rain100L.txt"
@@ -39,7 +49,7 @@ def training_images(recipe: Recipe) -> list[Tensor]:
         return [*load_folder(folder / "train", leave_out=overlap).values(), *load_folder(folder / "test").values()]
     folder = Path(recipe.data).expanduser()
     if not folder.is_dir():
-        raise RecipeError(f"recipe {recipe.name}: data = {recipe.data!r} is neither 'photos' nor 'bsds' nor a folder of images")
+        raise RecipeError(f"recipe {recipe.name}: data = {recipe.data!r} is none of photos, bsds, published, nor a folder of images")
     return list(load_folder(folder).values())
 
 
@@ -66,7 +76,7 @@ def _model(recipe: Recipe) -> nn.Module:
     return create_model(recipe.model, **recipe.config)
 
 
-def _parts(recipe: Recipe, images: list[Tensor]) -> dict:
+def _parts(recipe: Recipe, images: list[Tensor] | dict[str, list]) -> dict:
     """The arguments of `fit` that follow from the recipe: data, degradation, loss and validation."""
     if not recipe.tasks:
         return {"images": images, "degrade": noise_of(recipe.sigma), "validate": photo_validation()}
@@ -82,7 +92,8 @@ def _parts(recipe: Recipe, images: list[Tensor]) -> dict:
 def train(recipe: Recipe, folder: str | Path, *, device: str = "auto", progress: bool = True, say=print) -> Result:
     """Run `recipe` in `folder`, going on where an earlier call stopped. Raises RecipeError, TrainingError."""
     images = training_images(recipe)
-    say(f"{recipe.name}: {len(images)} training images, {recipe.steps} steps, recipe {recipe.hash()}")
+    count = sum(map(len, images.values())) if isinstance(images, dict) else len(images)
+    say(f"{recipe.name}: {count} training images, {recipe.steps} steps, recipe {recipe.hash()}")
     return fit(_model(recipe), recipe, folder=folder, device=device, progress=progress, say=say, **_parts(recipe, images))
 
 

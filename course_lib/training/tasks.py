@@ -1,12 +1,13 @@
 """All-in-one training: the mixture that a recipe with `tasks` trains on, its loss, and a validation figure for every task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from course_lib.datasets.mixture import MixtureDataset, setting_of, tasks_of
+from course_lib.datasets.folders import Pair, read_pairs
+from course_lib.datasets.mixture import MixtureDataset, Source, setting_of, tasks_of
 from course_lib.datasets.photos import load_photos
 from course_lib.evaluation import restore
 from course_lib.metrics import psnr
@@ -17,10 +18,22 @@ VALIDATION_SEED = 4000  # apart from the seeds of training and of the test proto
 SEEDS_A_TASK = 12  # so far apart begin the seeds of two tasks: one for each photograph of the split
 
 
-def mixture(recipe: Recipe, images: Sequence[Tensor]) -> MixtureDataset:
-    """The tasks of `recipe.tasks` on clean `images`; noise is not clipped, as in the tests. A contrastive model gets two views."""
+def published_sources(setting: str) -> dict[str, list[Pair]]:
+    """Task -> the training pairs (clean images for noise) that the papers of a setting use, under COURSE_DATA_DIR.
+
+    Files are read at every use: the sets do not fit into memory. Raises DataSetError naming the set that is missing and how to have it.
+    """
+    return {task.name: [pair for name in task.train for pair in read_pairs(name, split="train")] for task in setting_of(setting).tasks}
+
+
+def mixture(recipe: Recipe, images: Sequence[Source] | Mapping[str, Sequence[Source]]) -> MixtureDataset:
+    """The tasks of `recipe.tasks` on clean `images`, or on sources by task. A contrastive model gets two views.
+
+    Noise is not clipped, as in the course's tests; with `data = "published"` it is, as in the papers' code.
+    """
+    clip = recipe.data == "published"
     tasks = [
-        replace(task, degrade=replace(task.degrade, clip=False)) if task.degrade.kind == "gaussian_noise" else task
+        replace(task, degrade=replace(task.degrade, clip=clip)) if task.degrade.kind == "gaussian_noise" else task
         for task in tasks_of(recipe.tasks, images)
     ]
     return MixtureDataset(tasks, recipe.seed, recipe.balance, 2 if recipe.model == "airnet" else 1, recipe.context)

@@ -200,7 +200,7 @@ def test_published_counts():
     assert [task.name for task in five.tasks] == ["haze", "rain", "noise 25", "motion blur", "low light"]
     assert [task.samples for task in five.tasks] == [72_135, 16_000, 15_432, 63_090, 29_100]
     assert sum(task.samples for task in five.tasks) + 2 * 15_432 == 226_621, "DFPIR trains on noise 15 and 50 too"
-    assert [task.test for task in five.tasks] == ["SOTS outdoor", "Rain100L", "CBSD68", "GoPro", "LOL-v1"]
+    assert [task.test for task in five.tasks] == ["SOTS-outdoor", "Rain100L", "CBSD68", "GoPro", "LOL-v1"]
 
 
 def test_an_epoch_of_promptir():

@@ -81,7 +81,7 @@ def test_training_data_that_is_not_there_says_where_it_was_sought(tmp_path, monk
     monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
     with pytest.raises(RecipeError, match=f"{tmp_path}/BSDS500.*COURSE_DATA_DIR"):
         run.training_images(Recipe(data="bsds"))
-    with pytest.raises(RecipeError, match="neither 'photos' nor 'bsds' nor a folder"):
+    with pytest.raises(RecipeError, match="none of photos, bsds, published, nor a folder"):
         run.training_images(Recipe(data="nowhere"))
     (tmp_path / "BSDS500" / "test").mkdir(parents=True)
     with pytest.raises(RecipeError, match="must not be trained on"):
