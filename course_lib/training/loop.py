@@ -39,15 +39,6 @@ class Result:
     resumed: bool
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Rate of step 0, 1, ...: a linear warm-up, then half a cosine from `learning_rate` to `final_learning_rate`."""
-    if step < recipe.warmup:
-        return recipe.learning_rate * (step + 1) / recipe.warmup
-    progress = (step - recipe.warmup) / max(1, recipe.steps - 1 - recipe.warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return recipe.final_learning_rate + (recipe.learning_rate - recipe.final_learning_rate) * cosine
-
-
 Batch = tuple[Tensor, ...]  # (degraded, clean), of a mixture (degraded, clean, label) or (degraded, clean, label, key)
 Objective = Callable[[nn.Module, Batch], Tensor]
 
@@ -150,7 +141,7 @@ def fit(
     model.train()
     try:
         for batch_of_step in loader:
-            rate = learning_rate(recipe, step)
+            rate = recipe.learning_rate_at(step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             tensors = tuple(_moved(tensor, device) for tensor in batch_of_step)

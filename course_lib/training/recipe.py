@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,8 @@ class RecipeError(ValueError):
 class Recipe:
     """What decides a run. The same recipe on the same machine gives the same weights.
 
-    Patches and batches: `patches[i]` and `batches[i]` hold until `stage_ends[i]` of the steps (Restormer's progressive learning).
+    Patches and batches: `patches[i]` and `batches[i]` hold until `stage_ends[i]` of the steps (Restormer's progressive learning). With
+    `stage_rates` each stage has a cosine of its own, from `stage_rates[i]` down to `final_learning_rate`; without, one runs over all steps.
     """
 
     name: str = "run"
@@ -33,7 +35,8 @@ class Recipe:
     steps: int = 1000
     patches: tuple = (64,)
     batches: tuple = (8,)
-    stage_ends: tuple = (1.0,)  # fractions of `steps`
+    stage_ends: tuple = (1.0,)  # fractions of `steps`, or steps (the last is then `steps`)
+    stage_rates: tuple = ()  # learning rate that each stage begins with, the first one's after `warmup`; (): `learning_rate` and one cosine
     learning_rate: float = 3e-4
     final_learning_rate: float = 1e-6  # cosine ends here
     warmup: int = 0  # steps of linear warm-up
@@ -52,8 +55,12 @@ class Recipe:
         lengths = {len(self.patches), len(self.batches), len(self.stage_ends)}
         if len(lengths) != 1:
             raise RecipeError(f"recipe {self.name}: patches, batches and stage_ends must have one length")
-        if list(self.stage_ends) != sorted(self.stage_ends) or self.stage_ends[-1] != 1.0:
-            raise RecipeError(f"recipe {self.name}: stage_ends must rise to 1.0, got {list(self.stage_ends)}")
+        if list(self.stage_ends) != sorted(self.stage_ends) or self.stage_ends[-1] not in (1.0, self.steps):
+            raise RecipeError(f"recipe {self.name}: stage_ends must rise to 1.0, or to steps ({self.steps}), got {list(self.stage_ends)}")
+        if self.stage_rates and (len(self.stage_rates) not in lengths or min(self.stage_rates) <= 0 or self.warmup >= self._starts()[1]):
+            raise RecipeError(
+                f"recipe {self.name}: stage_rates are positive, one a stage, and warmup ends in the first; got {list(self.stage_rates)}"
+            )
         if any(patch % 8 or patch < 8 for patch in self.patches):
             raise RecipeError(f"recipe {self.name}: patches must divide by 8, got {list(self.patches)}")
         if any(batch < 1 for batch in self.batches):
@@ -73,18 +80,36 @@ class Recipe:
 
     def stage(self, step: int) -> tuple[int, int]:
         """(patch, batch) of a step."""
-        for end, patch, batch in zip(self.stage_ends, self.patches, self.batches, strict=True):
-            if step < end * self.steps:
-                return patch, batch
-        return self.patches[-1], self.batches[-1]
+        place = self._place(step)
+        return self.patches[place], self.batches[place]
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of step 0, 1, ...: a linear warm-up, then half a cosine over the steps, or one a stage with `stage_rates`."""
+        rates, starts = (self.stage_rates, self._starts()) if self.stage_rates else ((self.learning_rate,), [0, self.steps])
+        place = self._place(step) if self.stage_rates else 0
+        if step < self.warmup:
+            return rates[0] * (step + 1) / self.warmup
+        first, end = max(starts[place], self.warmup), starts[place + 1]
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - first) / max(1, end - 1 - first))))
+        return self.final_learning_rate + (rates[place] - self.final_learning_rate) * cosine
+
+    def _starts(self) -> list[int]:
+        """The first step of each stage, and `steps`."""
+        scale = self.steps if self.stage_ends[-1] == 1 else 1
+        return [0, *(math.ceil(end * scale) for end in self.stage_ends)]
+
+    def _place(self, step: int) -> int:
+        starts = self._starts()
+        return min(sum(step >= start for start in starts[1:]), len(self.patches) - 1)
 
     def hash(self) -> str:
         """First 12 hex digits of the SHA-256 of every field: two runs with one hash were asked for the same thing."""
         values = dataclasses.asdict(self)
         if not self.tasks:  # fields that came later leave the hashes of earlier recipes as they were
             del values["tasks"], values["balance"]
-        if not self.context:
-            del values["context"]
+        for later in ("context", "stage_rates"):
+            if not values[later]:
+                del values[later]
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -113,7 +138,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     unknown = sorted(set(table) - set(fields))
     if unknown:
         raise RecipeError(f"{path}: unknown field {', '.join(unknown)}; there are {', '.join(fields)}")
-    lists = [key for key in ("patches", "batches", "stage_ends", "betas") if isinstance(table.get(key), list)]
+    lists = [key for key in ("patches", "batches", "stage_ends", "stage_rates", "betas") if isinstance(table.get(key), list)]
     table = {**table, **{key: tuple(table[key]) for key in lists}}
     _check_types(path, table, fields)
     try:

@@ -9,7 +9,7 @@ import torch
 import toy_run
 
 from course_lib.models import Restormer
-from course_lib.training import Recipe, TrainingError, learning_rate, loop
+from course_lib.training import Recipe, TrainingError, loop
 from course_lib.training import checkpoint as ckpt
 from course_lib.training import device as device_module
 from course_lib.training.ema import EMA
@@ -239,17 +239,17 @@ def test_validation_changes_nothing(tmp_path, left_alone):
 
 def test_learning_rate_endpoints():
     recipe = Recipe(steps=101, warmup=10, learning_rate=1e-3, final_learning_rate=1e-5)
-    rates = [learning_rate(recipe, step) for step in range(101)]
+    rates = [recipe.learning_rate_at(step) for step in range(101)]
     assert rates[0] == pytest.approx(1e-4) and rates[9] == rates[10] == pytest.approx(1e-3)
     assert rates[100] == pytest.approx(1e-5) and rates[55] == pytest.approx((1e-3 + 1e-5) / 2)
     assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
-    assert math.isfinite(learning_rate(Recipe(steps=1), 0)) and learning_rate(Recipe(steps=5, warmup=5), 4) == pytest.approx(3e-4)
+    assert math.isfinite(Recipe(steps=1).learning_rate_at(0)) and Recipe(steps=5, warmup=5).learning_rate_at(4) == pytest.approx(3e-4)
 
 
 def test_patches_grow_and_rates_stand_in_the_log(left_alone):
     rows = toy_run.log_rows(left_alone)
     assert [(row["patch"], row["batch"]) for row in rows] == [("16", "4")] * 15 + [("24", "2")] * 9
-    assert [float(row["lr"]) for row in rows] == pytest.approx([learning_rate(toy_run.BASE, step) for step in range(24)], rel=1e-6)
+    assert [float(row["lr"]) for row in rows] == pytest.approx([toy_run.BASE.learning_rate_at(step) for step in range(24)], rel=1e-6)
 
 
 def test_a_sparse_log_holds_means(tmp_path, left_alone):

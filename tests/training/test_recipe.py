@@ -92,3 +92,25 @@ def test_bsds_training_leaves_out_what_is_tested_on(bench):
     if not (bench / "BSDS500" / "train_overlapping_Rain100L.txt").is_file():
         pytest.skip("no BSDS500 in the benchmark folder")
     assert len(run.training_images(Recipe(data="bsds"))) == 333
+
+
+def test_each_stage_may_have_a_cosine_of_its_own():
+    recipe = Recipe(steps=150, warmup=10, patches=(32, 64), batches=(4, 2), stage_ends=(100, 150), stage_rates=(1e-3, 2e-4))
+    alone = Recipe(steps=100, warmup=10, learning_rate=1e-3)
+    assert [recipe.learning_rate_at(step) for step in range(100)] == [alone.learning_rate_at(step) for step in range(100)]
+    tail = Recipe(steps=50, learning_rate=2e-4)
+    assert [recipe.learning_rate_at(100 + step) for step in range(50)] == [tail.learning_rate_at(step) for step in range(50)]
+    assert [recipe.stage(step) for step in (0, 99, 100, 149)] == [(32, 4), (32, 4), (64, 2), (64, 2)]
+    # in steps or as fractions; without rates one cosine runs over both stages, and a recipe of before keeps its hash
+    halves = Recipe(steps=10, patches=(32, 64), batches=(4, 2), stage_ends=(0.5, 1.0))
+    assert [halves.stage(step) for step in range(10)] == [halves.replace(stage_ends=(5, 10)).stage(step) for step in range(10)]
+    assert halves.learning_rate_at(5) == Recipe(steps=10).learning_rate_at(5)
+    assert load_recipe("restormer_small_denoise").hash() == "6d90b4a45d20"  # as in its card and its weights
+
+
+@pytest.mark.parametrize("fields", [dict(stage_rates=(1e-3,)), dict(stage_rates=(1e-3, 0.0)), dict(stage_rates=(1e-3, 1e-4), warmup=5)])
+def test_stage_rates_that_do_not_fit(fields):
+    with pytest.raises(RecipeError, match="stage_rates are positive, one a stage, and warmup ends in the first"):
+        Recipe(steps=10, patches=(32, 64), batches=(4, 2), stage_ends=(5, 10), **fields)
+    with pytest.raises(RecipeError, match="rise to 1.0, or to steps"):
+        Recipe(steps=10, patches=(32, 64), batches=(4, 2), stage_ends=(5, 12))
