@@ -130,7 +130,7 @@ def train(
         text = f"{result['rows']} log rows repeated; largest relative difference {result['largest_relative_difference']:.2g}: "
         _print(result, text + ("same" if result["same"] else "NOT the same"), json_)
         raise typer.Exit(not result["same"])
-    folder = out or Path("runs/train") / plan.name
+    folder = out or training.run_folder(plan.name)
     if resume and not (folder.is_dir() and any(folder.glob("*.safetensors"))):
         raise TrainingError(f"--resume: there is no run to go on with in {folder}")
     result = training.train(plan, folder, device=device, progress=not json_, say=say)

@@ -26,6 +26,7 @@ class Recipe:
     name: str = "run"
     model: str = "restormer"
     config: dict = field(default_factory=dict)  # keywords of create_model
+    start: str = ""  # weights to begin with: another recipe's name (shipped, or from its finished run) or a file; "": random
     data: str = "photos"  # "photos", "bsds" (COURSE_DATA_DIR/BSDS500 without leakage), "published" (each task's own set) or a folder
     sigma: float | list = 25.0  # noise level 0-255, or [low, high] drawn per sample
     tasks: str = ""  # a setting of datasets/settings.py ("five-task"), trained all in one on `data`; "" is noise of `sigma` alone
@@ -107,7 +108,7 @@ class Recipe:
         values = dataclasses.asdict(self)
         if not self.tasks:  # fields that came later leave the hashes of earlier recipes as they were
             del values["tasks"], values["balance"]
-        for later in ("context", "stage_rates"):
+        for later in ("start", "context", "stage_rates"):
             if not values[later]:
                 del values[later]
         text = json.dumps(values, sort_keys=True)

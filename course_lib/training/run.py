@@ -13,6 +13,7 @@ from course_lib.evaluation import restore
 from course_lib.metrics import psnr
 from course_lib.models import create_model
 from course_lib.paths import benchmark_root, data_root
+from course_lib.training.checkpoint import load_weights
 from course_lib.training.log import read_log
 from course_lib.training.loop import Result, TrainingError, fit
 from course_lib.training.recipe import Recipe, RecipeError
@@ -71,9 +72,29 @@ def photo_validation(split: str = "validation", sigma: float = 25.0, crop: int =
     return validate
 
 
+def run_folder(name: str) -> Path:
+    """Where `course train` puts the run of a recipe unless told: `runs/train/NAME` in the present folder."""
+    return Path("runs/train") / name
+
+
+def start_weights(recipe: Recipe) -> Path:
+    """The file that `recipe.start` means. Raises RecipeError saying how to make it."""
+    finished = run_folder(recipe.start) / "final.safetensors"
+    for path in (Path(recipe.start), data_root() / "checkpoints" / f"{recipe.start}.safetensors", finished):
+        if path.is_file():
+            return path
+    raise RecipeError(
+        f"recipe {recipe.name} begins with the weights {recipe.start!r}, which are neither a file nor shipped nor in {finished}; "
+        f"`course train {recipe.start}` makes them"
+    )
+
+
 def _model(recipe: Recipe) -> nn.Module:
     torch.manual_seed(recipe.seed)
-    return create_model(recipe.model, **recipe.config)
+    model = create_model(recipe.model, **recipe.config)
+    if recipe.start:
+        load_weights(start_weights(recipe), model).train()
+    return model
 
 
 def _parts(recipe: Recipe, images: list[Tensor] | dict[str, list]) -> dict:

@@ -1,4 +1,4 @@
-"""`course leaderboard`: rows by model, set and task; measuring replaces what it measured and keeps the rest; the printed table says what fell."""
+"""`course leaderboard`: rows by model, set and task; measuring replaces its own rows and keeps the rest; the text says what fell."""
 
 import csv
 
@@ -49,7 +49,8 @@ def test_writing_replaces_the_same_row_and_keeps_the_others(tmp_path):
     board.write_leaderboard([row(psnr=31.0), row(model="input", kind="input", psnr=25.5)], path)
     found = [(r["dataset"], r["model"], r["psnr"]) for r in board.read_leaderboard(path)]
     assert found == [
-        ("five-tasks", "ours_small", 30.0), ("Rain100L", "input", 25.5), ("Rain100L", "ours_small", 31.0), ("Rain100L", "other_small", 29.0),
+        ("five-tasks", "ours_small", 30.0), ("Rain100L", "input", 25.5), ("Rain100L", "ours_small", 31.0),
+        ("Rain100L", "other_small", 29.0),
     ]  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """Recipes: what is read, what is refused and how it is said."""
 
 import pytest
+import torch
 
-from course_lib.training import Recipe, RecipeError, load_recipe, run
+from course_lib.training import Recipe, RecipeError, load_recipe, run, save_weights
 from course_lib.training.recipe import recipe_folder
 
 
@@ -114,3 +115,18 @@ def test_stage_rates_that_do_not_fit(fields):
         Recipe(steps=10, patches=(32, 64), batches=(4, 2), stage_ends=(5, 10), **fields)
     with pytest.raises(RecipeError, match="rise to 1.0, or to steps"):
         Recipe(steps=10, patches=(32, 64), batches=(4, 2), stage_ends=(5, 12))
+
+
+def test_a_recipe_may_begin_with_the_weights_of_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = dict(dim=8, blocks=[1, 1, 1, 1], refinement_blocks=1, heads=[1, 1, 1, 1])
+    first = Recipe(name="first", config=config, seed=5)
+    second = Recipe(name="second", config=config, start="first")
+    with pytest.raises(RecipeError, match="second begins with the weights 'first'.*runs/train/first.*`course train first` makes them"):
+        run._model(second)
+    made = run._model(first)
+    save_weights(made, tmp_path / "runs/train/first/final.safetensors")
+    begun = run._model(second)
+    assert begun.training and all(torch.equal(a, b) for a, b in zip(begun.parameters(), made.parameters(), strict=True))
+    assert torch.equal(next(run._model(second.replace(start="runs/train/first/final.safetensors")).parameters()), next(made.parameters()))
+    assert first.hash() != first.replace(start="x").hash() and run.start_weights(Recipe(start="restormer_small_denoise")).is_file()

@@ -114,11 +114,17 @@ def test_the_loss_follows_the_model(images):
     assert sum(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters()) > 10
 
 
-def test_the_three_small_recipes_are_equal_but_for_the_model():
-    recipes = [load_recipe(name) for name in ("restormer_small", "promptir_small", "airnet_small")]
-    kept = [{key: value for key, value in vars(r).items() if key not in ("name", "model", "config", "precision")} for r in recipes]
-    assert kept[0] == kept[1] == kept[2] and [r.model for r in recipes] == ["restormer", "promptir", "airnet"]
-    for recipe in recipes:
+def test_the_small_recipes_are_equal_but_for_the_model():
+    def kept(*names):
+        recipes = [load_recipe(name) for name in names]
+        return recipes, [{k: v for k, v in vars(r).items() if k not in ("name", "model", "config", "precision", "start")} for r in recipes]
+
+    first, same = kept("restormer_small_first", "promptir_small_first", "airnet_small")  # AirNet has no second part
+    assert same[0] == same[1] == same[2] and [r.model for r in first] == ["restormer", "promptir", "airnet"]
+    second, same = kept("restormer_small", "promptir_small")
+    assert same[0] == same[1] and [r.start for r in second] == ["restormer_small_first", "promptir_small_first"]
+    assert [r.config for r in second] == [r.config for r in first[:2]]
+    for recipe in (*second, first[2]):
         weights = sum(p.numel() for p in create_model(recipe.model, **recipe.config).parameters())
         assert 4 * weights < 8e6
 
