@@ -115,16 +115,20 @@ def test_the_loss_follows_the_model(images):
 
 
 def test_the_small_recipes_are_equal_but_for_the_model():
-    def kept(*names):
-        recipes = [load_recipe(name) for name in names]
-        return recipes, [{k: v for k, v in vars(r).items() if k not in ("name", "model", "config", "precision", "start")} for r in recipes]
+    def kept(recipe, *more):
+        return {key: value for key, value in vars(recipe).items() if key not in ("name", "model", "config", "precision", "start", *more)}
 
-    first, same = kept("restormer_small_first", "promptir_small_first", "airnet_small")  # AirNet has no second part
-    assert same[0] == same[1] == same[2] and [r.model for r in first] == ["restormer", "promptir", "airnet"]
-    second, same = kept("restormer_small", "promptir_small")
-    assert same[0] == same[1] and [r.start for r in second] == ["restormer_small_first", "promptir_small_first"]
-    assert [r.config for r in second] == [r.config for r in first[:2]]
-    for recipe in (*second, first[2]):
+    for part in ("_first", "_second", ""):
+        restormer, promptir = (load_recipe(f"{name}_small{part}") for name in ("restormer", "promptir"))
+        assert kept(restormer) == kept(promptir)
+        before = {"_first": "", "_second": "{}_small_first", "": "{}_small_second"}[part]
+        assert (restormer.start, promptir.start) == (before.format("restormer"), before.format("promptir"))
+    first, airnet = load_recipe("restormer_small_first"), load_recipe("airnet_small")  # AirNet has the first stage of the first part
+    stages = ("steps", "patches", "batches", "stage_ends", "stage_rates")
+    assert kept(first, *stages) == kept(airnet, *stages) and airnet.steps == first.stage_ends[0]
+    assert all(airnet.stage(step) == first.stage(step) for step in (0, 4999))
+    assert all(airnet.learning_rate_at(step) == first.learning_rate_at(step) for step in range(0, 5000, 7))
+    for recipe in (restormer, promptir, airnet):
         weights = sum(p.numel() for p in create_model(recipe.model, **recipe.config).parameters())
         assert 4 * weights < 8e6
 
