@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from course_lib.models import airnet, create_model
+from course_lib.models import airnet, create_model, ddpm_unet, diffuir, rddm, unet
 
 
 class CheckpointError(ValueError):
@@ -99,6 +99,9 @@ NAMINGS = {
         read_config=_promptir_config,
     ),
     "airnet": Naming("airnet", airnet.TO_OURS, airnet.TO_OFFICIAL, airnet.read_config),
+    "ddpm_unet": Naming("ddpm_unet", unet.TO_OURS, unet.TO_OFFICIAL, ddpm_unet.read_config),
+    "rddm": Naming("rddm", rddm.TO_OURS, rddm.TO_OFFICIAL, rddm.read_config),
+    "diffuir": Naming("diffuir", diffuir.TO_OURS, diffuir.TO_OFFICIAL, diffuir.read_config),
 }
 
 
@@ -120,18 +123,24 @@ def read_checkpoint(path: str | Path) -> dict:
 
 
 def unwrap(content: Mapping) -> dict[str, Tensor]:
-    """The state dict inside `params_ema`, `params`, `state_dict`, `model` and `net.` / `module.` wrappings. Raises CheckpointError."""
+    """The state dict inside `params_ema`, `params`, `ema`, `state_dict`, `model` and inside prefixes such as `net.` and `ema_model.`.
+
+    Where a file holds both, these are the averaged weights, not the last: the ones the authors sample with. Raises CheckpointError.
+    """
     if not isinstance(content, Mapping):
         raise CheckpointError(f"no state dict in the checkpoint but a {type(content).__name__}; save model.state_dict()")
-    for wrapper in ("params_ema", "params", "state_dict", "model"):
-        if isinstance(content.get(wrapper), Mapping):
-            return unwrap(content[wrapper])
+    for wrapper in ("params_ema", "params", "ema", "state_dict", "model"):
+        inner = content.get(wrapper)
+        holds_weights = wrapper != "ema" or (isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()))
+        if isinstance(inner, Mapping) and holds_weights:  # an `ema` without tensors holds settings
+            return unwrap(inner)
     state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if not state:
         raise CheckpointError(f"no tensors in the checkpoint; its entries are {', '.join(map(str, list(content)[:8])) or 'none'}")
-    for prefix in ("module.", "net.", "_orig_mod."):
+    for prefix in ("module.", "net.", "_orig_mod.", "ema_model.", "model."):
         inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-        if inside:  # Lightning files hold other entries (losses) beside net.*: they are not the model's
+        # Beside net.* Lightning files hold losses; beside ema_model.* stand the last weights, beside a diffusion's model.* its schedule.
+        if inside:
             return unwrap(inside)
     return state
 

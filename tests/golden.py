@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-FOLDER = Path(__file__).resolve().parent.parent / "data" / "golden"
+FOLDER = Path(__file__).resolve().parent / "data" / "golden"
 
 
 def read(name):

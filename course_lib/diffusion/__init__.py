@@ -1,0 +1,1 @@
+"""Diffusion processes, one file each, apart from the networks that they drive, in the symbols of their papers."""
