@@ -100,6 +100,9 @@ def _one_thread(_worker: int) -> None:
 
 def pair_loader(dataset: PairDataset, sampler: StepSampler, workers: int = 0, pin: bool = False) -> DataLoader:
     """A DataLoader of (degraded, clean) batches (B, 3, p, p) in the sampler's order, whatever the number of workers."""
+    # a generator of its own: without one, making the iterator takes a number out of torch's stream, and a run that went on
+    # would draw other noise than one that was never stopped
     return DataLoader(
-        dataset, batch_sampler=sampler, num_workers=workers, pin_memory=pin, worker_init_fn=_one_thread, persistent_workers=False
-    )
+        dataset, batch_sampler=sampler, num_workers=workers, pin_memory=pin, worker_init_fn=_one_thread, persistent_workers=False,
+        generator=torch.Generator(),
+    )  # fmt: skip

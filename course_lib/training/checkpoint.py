@@ -67,10 +67,9 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
 
 def save_weights(model: nn.Module, path: str | Path, **meta) -> Path:
     """Write a model's weights with its name and configuration, so that `load_weights(path)` needs nothing else."""
-    from course_lib.models import MODELS
+    from course_lib.models import name_of
 
-    name = next((name for name, kind in MODELS.items() if type(model) is kind), type(model).__name__)
-    _write(Path(path), dict(model.state_dict()), {"model": name, "config": model.config, **meta})
+    _write(Path(path), dict(model.state_dict()), {"model": name_of(model), "config": model.config, **meta})
     return Path(path)
 
 

@@ -8,6 +8,7 @@ from course_lib.paths import write_atomic
 
 COLUMNS = ["step", "loss", "lr", "patch", "batch", "grad_norm", "val_psnr", "seconds"]
 TASK_COLUMNS = ["step", "task", "psnr", "seconds"]  # validation.csv of a run with several tasks
+LEVEL_COLUMNS = ["step", "level", "loss", "count", "seconds"]  # levels.csv of a diffusion run; level k: times from k T / 10 on
 
 
 def read_log(path: str | Path) -> list[dict[str, str]]:

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from course_lib.datasets.pairs import Degrade, PairDataset, StepSampler, first_sample, pair_loader
+from course_lib.images import save_image
 from course_lib.paths import ensure_folder
 from course_lib.training import checkpoint as ckpt
 from course_lib.training.device import OUT_OF_MEMORY, free_memory, is_out_of_memory, make_accelerator
 from course_lib.training.ema import EMA
-from course_lib.training.log import TASK_COLUMNS, Log
+from course_lib.training.log import LEVEL_COLUMNS, TASK_COLUMNS, Log
 from course_lib.training.recipe import Recipe
 
 
@@ -67,7 +68,9 @@ def fit(
     `images` may be a dataset of its own, keyed by (sample, patch) as `PairDataset` and `MixtureDataset` are; `degrade` is then None.
     Called again with the same folder it goes on from the last checkpoint, and returns at once when the run is done. `validate`
     gets the averaged model and returns PSNR in dB, or one for each task, which `validation.csv` keeps beside the log.
-    `objective(model, batch)` is the loss, a mean over the batch. `stop_after` ends after that many steps without finishing (`--verify`).
+    `objective(model, batch)` is the loss, a mean over the batch; one that tells its loss by noise level (`training/diffusion.py`) gets a
+    `levels.csv`, and a `validate` with a `grid` leaves its pictures in `samples-STEP.png`. `stop_after` ends after that many
+    steps without finishing (`--verify`).
     Raises TrainingError (a run of another recipe in the folder, NaN, out of memory at one image a step, disk full) and lets Ctrl-C through
     after saving.
     """
@@ -91,6 +94,7 @@ def fit(
 
     step, seconds, accumulate = 0, 0.0, recipe.accumulate
     row = {"loss": 0.0, "grad_norm": 0.0, "count": 0}  # sums of the log row in progress
+    by_level = hasattr(objective, "rows")
     saved = ckpt.load_latest(folder, say)
     if saved:
         groups, meta = saved
@@ -106,12 +110,15 @@ def fit(
             accelerator.scaler.load_state_dict(meta["scaler"])
         ckpt.restore_random_state(groups["rng"], meta)
         step, seconds, accumulate, row = meta["step"], meta["seconds"], meta["accumulate"], meta["row"]
+        if by_level:
+            objective.load_state(meta["levels"])
         say(f"{recipe.name}: going on from step {step} of {recipe.steps} ({folder.name})")
     elif ckpt.checkpoints(folder):
         say(f"{recipe.name}: no whole checkpoint in {folder}; starting again at step 0")
 
     log = Log(folder / "log.csv", after=step) if main else None
     task_log = Log(folder / "validation.csv", after=step, columns=TASK_COLUMNS) if main and (folder / "validation.csv").is_file() else None
+    level_log = Log(folder / "levels.csv", after=step, columns=LEVEL_COLUMNS) if main and by_level else None
     dataset = images if degrade is None else PairDataset(images, degrade, recipe.seed)
     stop = min(recipe.steps, stop_after or recipe.steps)
     sampler = StepSampler(recipe.stage, step, stop, accelerator.process_index, accelerator.num_processes)
@@ -123,6 +130,7 @@ def fit(
         state = {"model": bare.state_dict(), **({"ema": ema.state_dict()} if ema else {})}
         scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else {}
         meta = {"recipe": recipe.hash(), "seconds": elapsed(), "accumulate": accumulate, "row": row, "scaler": scaler}
+        meta |= {"levels": objective.state()} if by_level else {}
         try:
             ckpt.save_checkpoint(folder, step, state, optimizer.optimizer, meta)
         except OSError as error:
@@ -184,7 +192,7 @@ def fit(
             row["grad_norm"] += norm if math.isfinite(norm) else 0.0
             row["count"] += 1
             due = validate is not None and (step == recipe.steps or (recipe.validate_every and step % recipe.validate_every == 0))
-            score = _validate(validate, bare, ema) if due and main else None
+            score = _validate(validate, bare, ema, folder / f"samples-{step:08d}.png") if due and main else None
             if isinstance(score, dict):
                 task_log = task_log or Log(folder / "validation.csv", columns=TASK_COLUMNS)
                 for task, value in score.items():
@@ -195,6 +203,8 @@ def fit(
                 log.write(step=step, loss=mean_loss, lr=rate, patch=patch, batch=batch, grad_norm=mean_norm,
                           val_psnr="" if score is None else f"{score:.6f}", seconds=round(elapsed(), 2))  # fmt: skip
                 row = {"loss": 0.0, "grad_norm": 0.0, "count": 0}
+                for level in objective.rows() if by_level else ():
+                    level_log.write(step=step, **level, seconds=round(elapsed(), 2))
                 bar.set_postfix_str(f"loss {mean_loss:.4f}" + (f", validation {score:.2f} dB" if score is not None else ""), refresh=False)
             between_steps = True
             bar.update()
@@ -256,8 +266,8 @@ def _exchange(accelerator, model: nn.Module, last: bool):
     return contextlib.nullcontext() if last else accelerator.no_sync(model)
 
 
-def _validate(validate, bare: nn.Module, ema: EMA | None) -> float | dict[str, float]:
-    """Score of the averaged weights; the weights in training, and the random states, come back unchanged."""
+def _validate(validate, bare: nn.Module, ema: EMA | None, picture: Path) -> float | dict[str, float]:
+    """Score of the averaged weights, and the grid of `validate` in `picture`; weights in training and random states come back unchanged."""
     backup = copy.deepcopy(bare.state_dict()) if ema else None
     rng = torch.get_rng_state()
     if ema:
@@ -266,6 +276,8 @@ def _validate(validate, bare: nn.Module, ema: EMA | None) -> float | dict[str, f
     try:
         with torch.no_grad():
             score = validate(bare)
+            if hasattr(validate, "grid"):
+                save_image(validate.grid(bare), picture)
             return score if isinstance(score, dict) else float(score)
     finally:
         bare.train()

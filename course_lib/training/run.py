@@ -19,6 +19,7 @@ from course_lib.training.loop import Result, TrainingError, fit
 from course_lib.training.recipe import Recipe, RecipeError
 
 VERIFY_ROWS = 20
+PROCESS_MODELS = ("diffusion_restorer", "diffusion_prior", "latent_prior", "autoencoder")  # what training/diffusion.py trains
 
 
 def training_images(recipe: Recipe) -> list[Tensor] | dict[str, list]:
@@ -89,25 +90,39 @@ def start_weights(recipe: Recipe) -> Path:
     )
 
 
-def _model(recipe: Recipe) -> nn.Module:
+def _model(recipe: Recipe, images: list[Tensor] | dict[str, list] | tuple = ()) -> nn.Module:
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model, **recipe.config)
-    if recipe.start:
-        load_weights(start_weights(recipe), model).train()
-    return model
+    if recipe.start and hasattr(model, "begin"):
+        model.begin(start_weights(recipe), images)
+    elif recipe.start:
+        load_weights(start_weights(recipe), model)
+    return model.train()
 
 
-def _parts(recipe: Recipe, images: list[Tensor] | dict[str, list]) -> dict:
+def _parts(recipe: Recipe, images: list[Tensor] | dict[str, list], model: nn.Module | None = None) -> dict:
     """The arguments of `fit` that follow from the recipe: data, degradation, loss and validation."""
+    if recipe.model in PROCESS_MODELS:
+        from course_lib.training.diffusion import objective_for, validation_for
+
+        told = {"objective": objective_for(recipe, model), "validate": validation_for(recipe)}
+        if not recipe.tasks:  # clean pictures alone
+            return {"images": images, "degrade": noise_of(0), **told}
+        return _mixture_parts(recipe, images) | told
     if not recipe.tasks:
         return {"images": images, "degrade": noise_of(recipe.sigma), "validate": photo_validation()}
-    from course_lib.training.tasks import mixture, objective_of, task_validation
+    from course_lib.training.tasks import objective_of, task_validation
+
+    return _mixture_parts(recipe, images) | {"objective": objective_of(recipe), "validate": task_validation(recipe.tasks)}
+
+
+def _mixture_parts(recipe: Recipe, images: list[Tensor] | dict[str, list]) -> dict:
+    from course_lib.training.tasks import mixture
 
     try:
-        data = mixture(recipe, images)
+        return {"images": mixture(recipe, images), "degrade": None}
     except ValueError as error:
         raise RecipeError(f"recipe {recipe.name}: {error}") from None
-    return {"images": data, "degrade": None, "objective": objective_of(recipe), "validate": task_validation(recipe.tasks)}
 
 
 def train(recipe: Recipe, folder: str | Path, *, device: str = "auto", progress: bool = True, say=print) -> Result:
@@ -115,7 +130,8 @@ def train(recipe: Recipe, folder: str | Path, *, device: str = "auto", progress:
     images = training_images(recipe)
     count = sum(map(len, images.values())) if isinstance(images, dict) else len(images)
     say(f"{recipe.name}: {count} training images, {recipe.steps} steps, recipe {recipe.hash()}")
-    return fit(_model(recipe), recipe, folder=folder, device=device, progress=progress, say=say, **_parts(recipe, images))
+    model = _model(recipe, images)
+    return fit(model, recipe, folder=folder, device=device, progress=progress, say=say, **_parts(recipe, images, model))
 
 
 def committed_log(recipe: Recipe) -> Path:
@@ -134,10 +150,10 @@ def verify(recipe: Recipe, folder: str | Path, *, device: str = "auto", progress
     if not log.is_file():
         raise TrainingError(f"{log}: no committed log of this recipe to verify against")
     wanted = read_log(log)[:VERIFY_ROWS]
-    parts = _parts(recipe, training_images(recipe)) | {"validate": None}
-    result = fit(
-        _model(recipe), recipe, folder=folder, device=device, stop_after=int(wanted[-1]["step"]), progress=progress, say=say, **parts
-    )
+    images = training_images(recipe)
+    model = _model(recipe, images)
+    parts = _parts(recipe, images, model) | {"validate": None}
+    result = fit(model, recipe, folder=folder, device=device, stop_after=int(wanted[-1]["step"]), progress=progress, say=say, **parts)
     got = read_log(result.log)[: len(wanted)]
     if [row["step"] for row in got] != [row["step"] for row in wanted]:
         raise TrainingError(f"{result.log} has other steps than {log}")

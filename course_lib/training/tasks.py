@@ -75,4 +75,5 @@ def task_validation(setting: str, split: str = "validation", crop: int = 192) ->
             scores[task] = float(torch.cat(values).mean())
         return scores
 
+    validate.pairs = pairs  # for those who want to look at them
     return validate
