@@ -1385,7 +1385,7 @@ printed_table = printed.pivot_table(index="method", columns="set", values="PSNR"
 record("published", printed_table, "Published, five tasks, not measured here. Sources: " + "; ".join(f"{m}: {s}" for m, s in printed.groupby("method", sort=False)["source"].first().items()) + ". PromptIR's row is a third party's retraining: its authors print no five-task figures.")
 
 # %% [markdown] lang="en"
-# Compare within a table, never across. In the first, `airnet_small` had 5000 training steps, the other two 7100: a step costs it more, and it is the smallest of the three. And mind the line under it that names what ended *below its own input*. Three questions for the second one:
+# Compare within a table, never across. In the first, all three had as many training steps on as many samples (7600, the last ones on larger patches); `airnet_small` is by far the smallest of the three, and yet a step costs it the most. And mind the line under it that names what ended *below its own input*. Three questions for the second one:
 #
 # - PromptIR's row and Restormer's row come from different sources. Who trained the Restormer, and for how long, decides half of the difference. In the three-task setting DFPIR's authors retrained Restormer and got 31.98 dB on average, and PromptIR printed 32.06: a difference of 0.08 dB (`data/published/three_tasks.csv`). Another source has the same Restormer at 30.75.
 # - Which task has the lowest figures in both tables? What do these tasks have in common?

@@ -22,7 +22,7 @@ class DiffusionRestorer(nn.Module):
     """degraded (B, 3, H, W) in [0, 1] -> restored, same; with `clean` as well, the loss of each picture, (B,), for training.
 
     `kind`: "rddm" or "diffuir"; `network`, `process`: keywords of theirs; `steps`: calls of the network in a restoration, 0: the paper's.
-    The sides of an image divide by `size_multiple`; `evaluation.restore` pads. Raises ValueError for an unknown kind.
+    `evaluation.restore` pads images to the sides that the network needs. Raises ValueError for an unknown kind.
     """
 
     def __init__(self, kind: str = "rddm", network: dict | None = None, process: dict | None = None, steps: int = 0):
@@ -34,7 +34,6 @@ class DiffusionRestorer(nn.Module):
         self.process = make_process(**(process or {}))
         self.steps = steps or usual
         self.config = dict(kind=kind, network=self.network.config, process=dict(process or {}), steps=self.steps)
-        self.size_multiple = 2 ** len(self.network.config["dim_mults"])
         # schedules follow from the configuration: a weights file holds the network alone
         self.process._non_persistent_buffers_set.update(name for name, _ in self.process.named_buffers())
 

@@ -3,6 +3,7 @@
 import hashlib
 import html
 import inspect
+import math
 import numbers
 import traceback
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ def compare(got: Any, want: Any, tolerance: float, name: str = "the result") -> 
             return f"{name} holds NaN or infinite values"
         largest = (got - want).abs().max().item() if want.numel() else 0.0
         allowed = tolerance * max(1.0, want.abs().max().item() if want.numel() else 0.0)
-        if not largest <= allowed:  # so put, it also refuses when `want`, the output of a known mistake, holds NaN
+        if not largest <= allowed < math.inf:  # so put, it also refuses when `want`, the output of a known mistake, is not finite
             if not got.any():
                 return f"{name} is zero everywhere"
             share = ((got - want).abs() > allowed).double().mean().item()
@@ -78,7 +79,8 @@ def compare(got: Any, want: Any, tolerance: float, name: str = "the result") -> 
         faults = (compare(g, w, tolerance, f"{name}[{i}]") for i, (g, w) in enumerate(zip(got, want, strict=True)))
         return next((fault for fault in faults if fault), "")
     if isinstance(want, float) and isinstance(got, (int, float)):
-        return "" if abs(got - want) <= tolerance * max(1.0, abs(want)) else f"{name} is {got!r}, expected {want!r}"
+        near = got == want or abs(got - want) <= tolerance * max(1.0, abs(want)) < math.inf
+        return "" if near else f"{name} is {got!r}, expected {want!r}"
     if type(want) is int and not isinstance(got, numbers.Integral):  # 12.0 == 12, and so is a tensor; neither is an integer
         return f"{name} is {_short(got)}, of type {type(got).__name__}; expected the integer {want}"
     equal = got == want

@@ -203,3 +203,13 @@ def test_the_module_adapter_says_what_it_cannot_call():
         call_module(None, arguments)
     with pytest.raises(BadPiece, match="keep the __init__"):
         call_module(ex_02_b.SeparateConvolutions, arguments)
+
+
+@pytest.mark.parametrize("want", [float("inf"), float("nan")])
+def test_nothing_equals_what_is_not_finite(want):
+    """A recognised mistake that divides by zero must not lend its hint to every other answer."""
+    from course_lib.workbook.checks import compare
+
+    assert compare(torch.ones(2), torch.tensor([1.0, want]), 1e-6)
+    assert compare(1.0, want, 1e-6)
+    assert compare(float("inf"), float("inf"), 1e-6) == ""
