@@ -27,6 +27,7 @@ MODELS = {
 
 # models of a process and its network; imported when asked for, since the processes import from this package
 WITH_PROCESS = {
+    "autodir": "course_lib.diffusion.autodir:AutoDIR",
     "diffusion_prior": "course_lib.diffusion.prior:DiffusionPrior",
     "diffusion_restorer": "course_lib.diffusion.restorer:DiffusionRestorer",
     "latent_prior": "course_lib.diffusion.prior:LatentPrior",
