@@ -33,6 +33,11 @@ def data_root() -> Path:
     raise FileNotFoundError(f"course_lib: no data/photos beside or inside {_PACKAGE}; install the course again (README, set-up)")
 
 
+def shipped_weights(name: str) -> Path:
+    """Where the weights of that name lie in `data/checkpoints` if the course ships them."""
+    return data_root() / "checkpoints" / f"{name}.safetensors"
+
+
 def benchmark_root() -> Path:
     """Folder of the benchmark sets: `COURSE_DATA_DIR`, else `course-data` in the user's cache folder."""
     if os.environ.get("COURSE_DATA_DIR"):

@@ -34,11 +34,19 @@ class DiffusionPrior(nn.Module):
     def forward(self, clean: Tensor, t: Tensor | None = None, noise: Tensor | None = None, weighting: str = "simple") -> Tensor:
         t = spread_times(len(clean), self.T) if t is None else t
         noise = torch.randn_like(clean) if noise is None else noise
-        return self.process.losses(self.network, from_image(clean), t, noise, weighting=weighting)
+        return self.process.losses(self.network, self.encode(clean), t, noise, weighting=weighting)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """What the chain runs on, as a `LatentPrior` has it: here the image itself, in [-1, 1]."""
+        return from_image(image)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Image in [0, 1], clamped."""
+        return to_image(x)
 
     def sample(self, noise: Tensor, steps: int = 50, eta: float = 0.0, **options) -> Tensor:
         """Pictures (B, 3, H, W) in [0, 1] out of standard normal `noise` of that shape; options of ddim.sample."""
-        return to_image(ddim.sample(self.process, self.network, noise, steps=steps, eta=eta, **options))
+        return self.decode(ddim.sample(self.process, self.network, noise, steps=steps, eta=eta, **options))
 
     @property
     def T(self) -> int:
@@ -70,6 +78,11 @@ class LatentPrior(LatentDiffusion):
         load_weights(path, self.autoencoder)
         side = min(min(image.shape[-2:]) for image in images[:64]) // 4 * 4
         self.autoencoder.calibrate(torch.stack([image[:, :side, :side].float() for image in images[:64]]))
+
+    @property
+    def network(self) -> nn.Module:
+        """The denoiser, under the name that it has in a `DiffusionPrior`."""
+        return self.model
 
     @property
     def T(self) -> int:

@@ -13,7 +13,7 @@ from course_lib.evaluation.five_tasks import load_protocol, table_text, task_pai
 from course_lib.evaluation.protocol import SAVED_AS_PNG, Score, evaluate, given_pairs, mean_scores, noisy_pairs
 from course_lib.evaluation.published import Published, published_text, query
 from course_lib.evaluation.tiled import restore, restore_tiled
-from course_lib.paths import data_root
+from course_lib.paths import data_root, shipped_weights
 
 WHOLE_IMAGE_PIXELS = 1 << 20  # larger images are restored in tiles
 SIGMAS = (15.0, 25.0, 50.0)
@@ -24,6 +24,12 @@ NUMBERS = ("degraded_psnr", "degraded_ssim", "restored_psnr", "restored_ssim")
 def shipped_models() -> list[str]:
     """Names of the weights in `data/checkpoints`."""
     return sorted(path.stem for path in (data_root() / "checkpoints").glob("*.safetensors"))
+
+
+def weights_file(name: str) -> Path:
+    """The file that a model's name means: shipped weights, else a path, which need not be there."""
+    shipped = shipped_weights(name)
+    return shipped if shipped.is_file() else Path(name)
 
 
 def find_model(name: str) -> nn.Module | Callable | None:
@@ -39,8 +45,7 @@ def find_model(name: str) -> nn.Module | Callable | None:
         if name.removeprefix(PREFIX) not in CLASSICAL:
             raise ValueError(f"unknown classical method {name!r}; there are {', '.join(PREFIX + key for key in CLASSICAL)}")
         return CLASSICAL[name.removeprefix(PREFIX)]
-    shipped = data_root() / "checkpoints" / f"{name}.safetensors"
-    path = shipped if shipped.is_file() else Path(name)
+    path = weights_file(name)
     if not path.is_file():
         names = ["identity", *shipped_models(), *(PREFIX + key for key in CLASSICAL)]
         raise ValueError(f"unknown model {name!r}: neither a file nor one of {', '.join(names)}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from course_lib.evaluation.command import find_model, measure
+from course_lib.evaluation.command import find_model, measure, weights_file
 from course_lib.evaluation.five_tasks import load_protocol
 from course_lib.evaluation.tiled import restore
 from course_lib.paths import data_root, write_atomic
@@ -180,8 +180,7 @@ def _facts(name: str) -> dict:
     from course_lib.training.checkpoint import read_tensors
 
     model = find_model(name)
-    shipped = data_root() / "checkpoints" / f"{name}.safetensors"
-    meta = read_tensors(shipped if shipped.is_file() else Path(name))[1]
+    meta = read_tensors(weights_file(name))[1]
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "seconds_per_image": seconds_per_image(model),

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.datasets.photos import load_photos
-from course_lib.diffusion.chain import from_image, starting_noise, to_image
+from course_lib.diffusion.chain import starting_noise
 from course_lib.diffusion.restorer import spread_times
+from course_lib.metrics import psnr
 from course_lib.training.loop import Batch
 from course_lib.training.recipe import Recipe
 
@@ -89,26 +90,19 @@ class PriorValidation:
     def __call__(self, model: nn.Module) -> dict[str, float]:
         scores = {}
         clean = self.clean.to(next(model.parameters()).device)
-        x_0 = model.encode(clean) if hasattr(model, "encode") else from_image(clean)
-        network = model.model if hasattr(model, "encode") else model.network
+        x_0 = model.encode(clean)
         noise = starting_noise(x_0.shape, GRID_SEED, x_0.device)
         for part in (0.1, 0.3, 0.5, 0.7, 0.9):
             t = torch.full((len(x_0),), int(part * self.T), dtype=torch.int64, device=x_0.device)
             x_t = model.process.q_sample(x_0, t, noise)
-            told = model.process.predict(network(x_t, t).float(), x_t, t).x_0
-            image = model.decode(told) if hasattr(model, "encode") else to_image(told)
-            error = (image - clean).square().flatten(1).mean(1).clamp(min=1e-10)
-            scores[f"t = {part:g} T"] = float((-10 * error.log10()).mean())
+            told = model.process.predict(model.network(x_t, t).float(), x_t, t).x_0
+            scores[f"t = {part:g} T"] = float(psnr(model.decode(told), clean).mean())
         return scores
 
     def grid(self, model: nn.Module, steps: int = 25) -> Tensor:
         """32 new pictures in four rows, (3, 4 side, 8 side)."""
         device = next(model.parameters()).device
-        shape = (
-            (32, model.autoencoder.latent_channels, self.side // 4, self.side // 4)
-            if hasattr(model, "encode")
-            else (32, 3, self.side, self.side)
-        )
+        shape = (32, *model.encode(self.clean[:1].to(device)).shape[1:])
         return tiled(model.sample(starting_noise(shape, GRID_SEED, device), steps=steps).cpu(), 8)
 
 
@@ -120,8 +114,7 @@ class AutoencoderValidation(PriorValidation):
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         clean = self.clean.to(next(model.parameters()).device)
-        error = (model(clean).clamp(0, 1) - clean).square().flatten(1).mean(1).clamp(min=1e-10)
-        return {"there and back": float((-10 * error.log10()).mean())}
+        return {"there and back": float(psnr(model(clean).clamp(0, 1), clean).mean())}
 
     def grid(self, model: nn.Module) -> Tensor:
         """Eight pictures, and below them what came back, (3, 2 side, 8 side)."""
@@ -146,12 +139,9 @@ class RestorerValidation:
 
         first = [images[0] for images in self.validate.pairs.values()]
         device = next(model.parameters()).device
-        rows = (
-            [degraded for degraded, _ in first],
-            [restore(model, degraded.to(device)).cpu() for degraded, _ in first],
-            [c for _, c in first],
-        )
-        return tiled(torch.cat([image for row in rows for image in row]).clamp(0, 1), len(first))
+        degraded, clean = ([pair[place] for pair in first] for place in (0, 1))
+        restored = [restore(model, image.to(device)).cpu() for image in degraded]
+        return tiled(torch.cat([*degraded, *restored, *clean]).clamp(0, 1), len(first))
 
 
 def validation_for(recipe: Recipe):

@@ -12,7 +12,7 @@ from course_lib.degradations.noise import gaussian_noise
 from course_lib.evaluation import restore
 from course_lib.metrics import psnr
 from course_lib.models import create_model
-from course_lib.paths import benchmark_root, data_root
+from course_lib.paths import benchmark_root, data_root, shipped_weights
 from course_lib.training.checkpoint import load_weights
 from course_lib.training.log import read_log
 from course_lib.training.loop import Result, TrainingError, fit
@@ -81,7 +81,7 @@ def run_folder(name: str) -> Path:
 def start_weights(recipe: Recipe) -> Path:
     """The file that `recipe.start` means. Raises RecipeError saying how to make it."""
     finished = run_folder(recipe.start) / "final.safetensors"
-    for path in (Path(recipe.start), data_root() / "checkpoints" / f"{recipe.start}.safetensors", finished):
+    for path in (Path(recipe.start), shipped_weights(recipe.start), finished):
         if path.is_file():
             return path
     raise RecipeError(
