@@ -13,7 +13,8 @@ abar and bbar are not RDDM's straight lines, but abar_t = 1 - sqrt(prod(1 - beta
 1e-4 to 0.02.
 
 Where the official code goes its own way (we follow it, so that its networks give the same images):
-- Training adds noise up to bbar_T = 0.99998; sampling starts from sqrt(sum_scale) = 0.1. `start_std` says otherwise if you like.
+- Training adds noise up to bbar_T = 0.99998; sampling starts from sqrt(sum_scale) = 0.1. `start_std` says otherwise if you like, and
+  `walk_noise` trains on the states that sampling meets: noise of `start_std` at every time.
 - The step back leaves RDDM's noise term out: the noise of the start stays in the state, and only the network's residual counts.
 - Its posterior coefficients are RDDM's and know nothing of the shared term; `posterior` here adds it.
 - delta and betas are steps, not rates: with another T they add up to another total.
@@ -32,10 +33,18 @@ class DiffUIR(ResidualProcess):
     """The process with T = `timesteps`, a start of variance `sum_scale`, and delta from 1e-6 to `delta_end`.
 
     The network predicts the residual. `start_std`: the noise of the start if it is not sqrt(sum_scale); what training had at T is
-    `float(process.betas_cumsum[-1])`.
+    `float(process.betas_cumsum[-1])`. `walk_noise`: `loss` adds noise of start_std at every time, as the states of a walk hold it (no step
+    takes it out), instead of bbar_t; the official code trains without.
     """
 
-    def __init__(self, timesteps: int = 1000, sum_scale: float = 0.01, delta_end: float = 1.8e-3, start_std: float | None = None):
+    def __init__(
+        self,
+        timesteps: int = 1000,
+        sum_scale: float = 0.01,
+        delta_end: float = 1.8e-3,
+        start_std: float | None = None,
+        walk_noise: bool = False,
+    ):
         delta = torch.linspace(1e-6, delta_end, timesteps, dtype=torch.float32)
         remaining = (1 - torch.linspace(1e-4, 0.02, timesteps, dtype=torch.float32)).cumprod(0)  # float32 throughout, as the official code
         alphas_cumsum, betas2_cumsum = 1 - remaining**0.5, 1 - remaining
@@ -43,6 +52,7 @@ class DiffUIR(ResidualProcess):
         schedules = posterior_schedules(alphas, alphas_cumsum, betas2, betas2_cumsum)
         super().__init__(dict(schedules, delta=delta, delta_cumsum=delta.cumsum(0).clip(0, 1)), sum_scale)
         self.start_std = sum_scale**0.5 if start_std is None else start_std
+        self.walk_noise = walk_noise
 
     def network_time(self, t: Tensor) -> Tensor:
         """The network is told abar_t * T, a float (B,), not t."""
@@ -52,6 +62,12 @@ class DiffUIR(ResidualProcess):
         """x_t = x0 + abar_t (x_in - x0) + bbar_t noise - dbar_t x_in; images (B, C, H, W) in [-1, 1], one time or times (B,)."""
         x = x0 + self.at("alphas_cumsum", t, x0) * (x_in - x0) + self.at("betas_cumsum", t, x0) * noise
         return x - self.at("delta_cumsum", t, x0) * x_in
+
+    def training_state(self, x0: Tensor, x_in: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """The state that `loss` shows the network: q_sample's, or with `walk_noise` one that a walk comes by."""
+        if self.walk_noise:  # the same mean, other noise
+            noise = noise * (self.start_std / self.at("betas_cumsum", t, x0))
+        return self.q_sample(x0, x_in, t, noise)
 
     def posterior(self, x: Tensor, residual: Tensor, x0: Tensor, x_in: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of x_(t-1) when x_t = x, the residual, x0 and x_in are known, the shared term included; t >= 1."""

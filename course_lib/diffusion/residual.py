@@ -130,10 +130,14 @@ class ResidualProcess(nn.Module):
         x_in, x0 = 2 * degraded - 1, 2 * clean - 1
         t = torch.randint(0, self.num_timesteps, (len(x0),), device=x0.device) if t is None else t.to(x0.device)
         noise = torch.randn_like(x0) if noise is None else noise.to(x0)
-        outputs = self.outputs(self.run(model, self.q_sample(x0, x_in, t, noise), x_in, t))
+        outputs = self.outputs(self.run(model, self.training_state(x0, x_in, t, noise), x_in, t))
         targets = self.targets(x0, x_in, noise)
         errors = sum(F.l1_loss(got, want, reduction="none").flatten(1).mean(1) for got, want in zip(outputs, targets, strict=True))
         return errors if each else errors.mean()
+
+    def training_state(self, x0: Tensor, x_in: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """The state x_t that `loss` shows the network."""
+        return self.q_sample(x0, x_in, t, noise)
 
     def outputs(self, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Those of the network's outputs that the process uses."""
