@@ -140,3 +140,34 @@ def test_loss_and_its_gradients():
     assert torch.allclose(loss, wanted) and torch.allclose(process.loss(model, degraded, clean, t, noise, each=True).mean(), loss)
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("start_std", [None, 0.3])
+def test_walk_noise_trains_on_the_mean_of_q_sample_with_the_noise_of_the_walk(start_std):
+    """The noise of the start stays in the state to the end of a walk (see above), so training adds start_std of it at every time."""
+    process = DiffUIR(start_std=start_std, walk_noise=True)
+    std = 0.1 if start_std is None else start_std
+    t = torch.tensor([0, 1, 332, 665, 999])
+    x0, x_in, noise = torch.rand(5, 3, 8, 8), torch.rand(5, 3, 8, 8), torch.randn(5, 3, 8, 8)
+    state = process.training_state(x0, x_in, t, noise)
+    # float32: at t = 0 the noise is divided by bbar_0 = 0.01 on the way
+    assert torch.allclose(state - process.q_sample(x0, x_in, t, torch.zeros_like(x0)), std * noise, atol=1e-5)
+    residual = (x_in - x0)[-1:]
+    walk = process.start(x_in, noise)[-1:]  # the walk of the last picture with the right residual comes by these very states
+    for t, s in ((999, 665), (665, 332), (332, 1), (1, 0)):
+        walk = process.move(walk, x_in[-1:], t, s, residual, None, 0.0, None)
+        met = process.training_state(x0[-1:], x_in[-1:], torch.tensor([s]), noise[-1:])
+        assert torch.allclose(walk - met, (1 - process.alphas_cumsum[-1]) * residual, atol=1e-5)  # the start counts abar_T as 1
+
+
+def test_walk_noise_is_off_unless_asked_for_and_changes_the_loss_alone():
+    official, walk, model = DiffUIR(), DiffUIR(walk_noise=True), tiny()
+    assert not official.walk_noise
+    clean, degraded, t, noise = torch.rand(3, 3, 8, 8), torch.rand(3, 3, 8, 8), torch.tensor([0, 500, 999]), torch.randn(3, 3, 8, 8)
+    x0, x_in = 2 * clean - 1, 2 * degraded - 1
+    assert torch.equal(official.training_state(x0, x_in, t, noise), official.q_sample(x0, x_in, t, noise))
+    assert torch.equal(walk.q_sample(x0, x_in, t, noise), official.q_sample(x0, x_in, t, noise))
+    scale = 0.1 / official.betas_cumsum[t].view(3, 1, 1, 1)
+    assert torch.allclose(walk.loss(model, degraded, clean, t, noise), official.loss(model, degraded, clean, t, scale * noise))
+    assert not torch.allclose(walk.loss(model, degraded, clean, t, noise), official.loss(model, degraded, clean, t, noise))
+    assert torch.equal(walk.sample(model, degraded, 3, noise), official.sample(model, degraded, 3, noise))
