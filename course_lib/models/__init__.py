@@ -7,6 +7,7 @@ from torch import nn
 from course_lib.models.airnet import AirNet
 from course_lib.models.autoencoder import AutoencoderKL
 from course_lib.models.ddpm_unet import DDPMUNet
+from course_lib.models.dfpir import DFPIR
 from course_lib.models.diffuir import DiffUIRNet
 from course_lib.models.promptir import PromptIR
 from course_lib.models.rddm import RDDMNet
@@ -18,6 +19,7 @@ MODELS = {
     "airnet": AirNet,
     "autoencoder": AutoencoderKL,
     "ddpm_unet": DDPMUNet,
+    "dfpir": DFPIR,
     "diffuir": DiffUIRNet,
     "promptir": PromptIR,
     "rddm": RDDMNet,
@@ -66,6 +68,6 @@ def create_model(name: str, **config) -> nn.Module:
 
 
 __all__ = [
-    "MODELS", "AirNet", "AutoencoderKL", "DDPMUNet", "DiffUIRNet", "PromptIR", "RDDMNet", "Restormer", "ViTDenoiser",
+    "DFPIR", "MODELS", "AirNet", "AutoencoderKL", "DDPMUNet", "DiffUIRNet", "PromptIR", "RDDMNet", "Restormer", "ViTDenoiser",
     "create_model", "list_models", "model_class", "name_of",
 ]  # fmt: skip

@@ -8,6 +8,8 @@ intermediate maps are made a strip of rows at a time (`row_strips`) and never le
 paper stand in `plain.py`; tests hold the two equal.
 """
 
+from collections.abc import Iterable, Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -65,7 +67,44 @@ def _inverse_std(y: Tensor, eps: float) -> Tensor:
     return torch.rsqrt(centred.square().mean(-1, keepdim=True) + eps)
 
 
-class MDTA(nn.Module):
+class TransposedAttention(nn.Module):
+    """What MDTA and its kin share: `attend` mixes channels by a d x d map a head. Holds `heads`, `temperature` and `project_out`."""
+
+    def weights(self, cosine: Tensor) -> Tensor:
+        """Cosines of query and key channels, (B, n, d, d) -> attention, each row summing to 1."""
+        return (cosine * self.temperature).softmax(dim=-1)
+
+    def attend(self, shape: torch.Size, strips: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+        """(q, k, v), each (B, L, C), of one strip of rows after the other -> (B, C, H, W), which `shape` is."""
+        B, C, H, W = shape
+        n, d = self.heads, C // self.heads
+        gram, q_power, k_power, values = 0, 0, 0, []
+        for q, k, v in strips:
+            q_power = q_power + _power(q).view(B, n, d, 1)  # |q|^2 of each channel
+            k_power = k_power + _power(k).view(B, n, 1, d)
+            if q.dtype == torch.float16:  # an unscaled sum over 256x256 pixels can pass fp16's 65504
+                q, k = q * (H * W) ** -0.5, k * (H * W) ** -0.5
+            q = q.reshape(B, -1, n, d).permute(0, 2, 3, 1)  # (B, n, d, L)
+            k = k.reshape(B, -1, n, d).transpose(1, 2)  # (B, n, L, d)
+            gram = gram + _at_least_float32(q @ k)  # (B, n, d, d)
+            values.append(v)
+        if values[0].dtype == torch.float16:
+            gram = gram * (H * W)
+        # Cosine scores: dividing the d x d map by the norms is the same as normalising q and k, and touches d*d numbers, not d*L.
+        # The clamp is F.normalize's 1e-12, before the root: the root's slope at an all-zero channel would turn gradients into NaN.
+        cosine = gram / (q_power.clamp_min(1e-24).sqrt() * k_power.clamp_min(1e-24).sqrt())
+        attention = self.weights(cosine)  # (B, n, d, d)
+        # project_out(attention @ v) = (project_out . attention) @ v: one C x C matrix an image instead of two passes over the pixels.
+        weight = _at_least_float32(self.project_out.weight).view(C, n, d)
+        mix = torch.einsum("cnd,bnde->bcne", weight, attention).reshape(B, C, C)
+        v = values[0] if len(values) == 1 else torch.cat(values, dim=1)  # (B, H*W, C)
+        out = v @ mix.transpose(1, 2).to(v.dtype)  # (B, H*W, C)
+        if self.project_out.bias is not None:
+            out = out + self.project_out.bias.to(out.dtype)
+        return out.view(B, H, W, C).permute(0, 3, 1, 2)  # (B, C, H, W)
+
+
+class MDTA(TransposedAttention):
     """Multi-Dconv head transposed attention: channels attend to channels, (B, C, H, W) -> same. Restormer, eq. 1.
 
     Each head mixes its d channels with a d x d map, so the cost is linear in the number of pixels. `temperature` (n, 1, 1)
@@ -83,34 +122,13 @@ class MDTA(nn.Module):
         self.project_out = nn.Conv2d(dim, dim, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        B, C, H, W = x.shape
-        n, d = self.heads, C // self.heads
-        gram, q_power, k_power, values = 0, 0, 0, []
+        return self.attend(x.shape, self._strips(x))
+
+    def _strips(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        B, C = x.shape[:2]
         for read, keep in row_strips(x, 3 * C):
             qkv = self.qkv_dwconv(self.qkv(x[:, :, read]))[:, :, keep]  # (B, 3C, h, W)
-            q, k, v = qkv.permute(0, 2, 3, 1).reshape(B, -1, 3 * C).split(C, dim=-1)  # each (B, L, C), L = h*W
-            q_power = q_power + _power(q).view(B, n, d, 1)  # |q|^2 of each channel
-            k_power = k_power + _power(k).view(B, n, 1, d)
-            if q.dtype == torch.float16:  # an unscaled sum over 256x256 pixels can pass fp16's 65504
-                q, k = q * (H * W) ** -0.5, k * (H * W) ** -0.5
-            q = q.reshape(B, -1, n, d).permute(0, 2, 3, 1)  # (B, n, d, L)
-            k = k.reshape(B, -1, n, d).transpose(1, 2)  # (B, n, L, d)
-            gram = gram + _at_least_float32(q @ k)  # (B, n, d, d)
-            values.append(v)
-        if values[0].dtype == torch.float16:
-            gram = gram * (H * W)
-        # Cosine scores: dividing the d x d map by the norms is the same as normalising q and k, and touches d*d numbers, not d*L.
-        # The clamp is F.normalize's 1e-12, before the root: the root's slope at an all-zero channel would turn gradients into NaN.
-        cosine = gram / (q_power.clamp_min(1e-24).sqrt() * k_power.clamp_min(1e-24).sqrt())
-        attention = (cosine * self.temperature).softmax(dim=-1)  # (B, n, d, d)
-        # project_out(attention @ v) = (project_out . attention) @ v: one C x C matrix an image instead of two passes over the pixels.
-        weight = _at_least_float32(self.project_out.weight).view(C, n, d)
-        mix = torch.einsum("cnd,bnde->bcne", weight, attention).reshape(B, C, C)
-        v = values[0] if len(values) == 1 else torch.cat(values, dim=1)  # (B, H*W, C)
-        out = v @ mix.transpose(1, 2).to(v.dtype)  # (B, H*W, C)
-        if self.project_out.bias is not None:
-            out = out + self.project_out.bias.to(out.dtype)
-        return out.view(B, H, W, C).permute(0, 3, 1, 2)  # (B, C, H, W)
+            yield qkv.permute(0, 2, 3, 1).reshape(B, -1, 3 * C).split(C, dim=-1)  # each (B, L, C), L = h*W
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

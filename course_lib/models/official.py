@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from course_lib.models import airnet, create_model, ddpm_unet, diffuir, rddm, unet
+from course_lib.models import airnet, create_model, ddpm_unet, dfpir, diffuir, rddm, unet
 
 
 class CheckpointError(ValueError):
@@ -83,6 +83,10 @@ def _promptir_config(state: Mapping[str, Tensor]) -> dict:
     )
 
 
+def _dfpir_config(state: Mapping[str, Tensor]) -> dict:
+    return dict(_trunk_config(state), **dfpir.read_config(state))
+
+
 _TRUNK_TO_OURS = ((r"\b(norm\d)\.body\.", r"\1."), (r"^((?:down|up)\d_\d)\.body\.0\.", r"\1.conv."))
 _TRUNK_TO_OFFICIAL = ((r"\b(norm\d)\.", r"\1.body."), (r"^((?:down|up)\d_\d)\.conv\.", r"\1.body.0."))
 
@@ -98,6 +102,7 @@ NAMINGS = {
         ),
         read_config=_promptir_config,
     ),
+    "dfpir": Naming("dfpir", (*_TRUNK_TO_OURS, *dfpir.TO_OURS), (*_TRUNK_TO_OFFICIAL, *dfpir.TO_OFFICIAL), _dfpir_config),
     "airnet": Naming("airnet", airnet.TO_OURS, airnet.TO_OFFICIAL, airnet.read_config),
     "ddpm_unet": Naming("ddpm_unet", unet.TO_OURS, unet.TO_OFFICIAL, ddpm_unet.read_config),
     "rddm": Naming("rddm", rddm.TO_OURS, rddm.TO_OFFICIAL, rddm.read_config),
@@ -188,9 +193,10 @@ def _some(items: list[str]) -> str:
 def _naming_of(model: nn.Module) -> Naming:
     from course_lib.models import MODELS
 
-    for naming in NAMINGS.values():
-        if isinstance(model, MODELS[naming.model]):
-            return naming
+    for kind in type(model).__mro__:  # the nearest first: DFPIR is a Restormer, too
+        for naming in NAMINGS.values():
+            if kind is MODELS[naming.model]:
+                return naming
     raise ValueError(f"no official naming for {type(model).__name__}; there is one for {', '.join(sorted(NAMINGS))}")
 
 

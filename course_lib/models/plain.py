@@ -63,9 +63,10 @@ class PlainPromptGenBlock(PromptGenBlock):
         return self.conv3x3(F.interpolate(prompt, x.shape[-2:], mode="bilinear", align_corners=False))
 
 
-def _plain_norms_and_memory(model: nn.Module) -> None:
+def plain_norms_and_memory(model: nn.Module) -> None:
+    """Put PlainLayerNorm in the place of every layer norm, and all weights in the plain order of memory."""
     for module in list(model.modules()):
-        for name in ("norm1", "norm2"):
+        for name in ("norm1", "norm2", "norm3"):
             if hasattr(module, name):
                 norm = getattr(module, name)
                 setattr(module, name, PlainLayerNorm(len(norm.weight), norm.bias is not None))
@@ -77,7 +78,7 @@ class PlainRestormer(Restormer):
 
     def __init__(self, **config):
         super().__init__(**config, attention=PlainMDTA, feed_forward=PlainGDFN)
-        _plain_norms_and_memory(self)
+        plain_norms_and_memory(self)
 
     def _as_stored(self, image: Tensor) -> Tensor:
         return image.contiguous()
@@ -88,7 +89,7 @@ class PlainPromptIR(PromptIR):
 
     def __init__(self, **config):
         super().__init__(**config, attention=PlainMDTA, feed_forward=PlainGDFN, prompt=PlainPromptGenBlock)
-        _plain_norms_and_memory(self)
+        plain_norms_and_memory(self)
 
     def _as_stored(self, image: Tensor) -> Tensor:
         return image.contiguous()
