@@ -8,6 +8,7 @@ from torch import Tensor
 from course_lib.figures.style import INK, PALETTE, line_style, new_figure, style
 
 _GAP = 0.08  # white space between two pictures, as a share of their width
+_DPI = 100  # of the records: a film's places are whole dots of it, so that every pixel of a picture is drawn as large as the next
 
 
 def film(
@@ -21,7 +22,8 @@ def film(
     """Figure of rows of small pictures, each row (N, 3, h, w) in [0, 1]: a chain through time, or what several methods make of the same.
 
     A row's name stands at its left, `columns` above the first row, `notes[name]` under the pictures of a row. Rows may differ in the size
-    of their pictures, which are drawn equally wide. Raises ValueError for rows of unequal number, or for labels of another number.
+    of their pictures, which are drawn equally wide, the widest by a whole factor where there is room for it. Raises ValueError for rows of
+    unequal number, or for labels of another number.
     """
     counts = {name: len(pictures) for name, pictures in rows.items()}
     if not rows or len(set(counts.values())) != 1:
@@ -30,12 +32,12 @@ def film(
     for what, labels in (("columns", columns), *notes.items()):
         if labels and len(labels) != count:
             raise ValueError(f"{what}: {len(labels)} labels for {count} pictures")
-    label = 0.2 + 0.075 * max(len(line) for name in rows for line in name.split("\n"))  # inches
-    panel = min(1.35, (width - label - 0.05) / (count + _GAP * (count - 1)))
+    label = round(20 + 7.5 * max(len(line) for name in rows for line in name.split("\n"))) / _DPI  # inches
+    panel, gap = _whole_dots(min(1.35, (width - label - 0.05) / (count + _GAP * (count - 1))), max(row.shape[-1] for row in rows.values()))
     heights = [panel * pictures.shape[-2] / pictures.shape[-1] for pictures in rows.values()]
     below = [0.24 if name in notes else 0.06 for name in rows]
     above = 0.05 + 0.16 * max((1 + text.count("\n") for text in columns), default=0) + (0.28 if title else 0)
-    reel = panel * (count + _GAP * (count - 1))
+    reel = panel * (count + gap * (count - 1))
     whole, high = label + reel + 0.05, above + sum(heights) + sum(below)
     with style():
         figure = new_figure(whole, high)
@@ -43,33 +45,40 @@ def film(
         top = high - above
         for index, (name, pictures) in enumerate(rows.items()):
             axes = figure.add_axes((label / whole, (top - heights[index]) / high, reel / whole, heights[index] / high))
-            _reel(axes, name, pictures, notes.get(name, ()))
+            _reel(axes, name, pictures, gap, notes.get(name, ()))
             if columns and not index:
-                _above(axes, columns)
+                _above(axes, columns, gap)
             top -= heights[index] + below[index]
         if title:
             figure.suptitle(title, y=1 - 0.04 / high, va="top")
     return figure
 
 
-def _reel(axes, name: str, pictures: Tensor, notes: Sequence[str]) -> None:
+def _whole_dots(panel: float, pixels: int) -> tuple[float, float]:
+    """The width of a picture of so many pixels in inches, at most `panel`, and the gap as a share of it: whole dots, both."""
+    dots = int(panel * _DPI + 1e-6)
+    dots -= dots % pixels if dots >= pixels else 0
+    return dots / _DPI, round(_GAP * dots) / dots
+
+
+def _reel(axes, name: str, pictures: Tensor, gap: float, notes: Sequence[str]) -> None:
     """One row as one image in axes whose unit is the width of a picture."""
     pictures = pictures.detach().float().cpu().clamp(0, 1).nan_to_num(0)
     height = pictures.shape[-2] / pictures.shape[-1]
     for place, picture in enumerate(pictures):
-        left = place * (1 + _GAP)
+        left = place * (1 + gap)
         axes.imshow(picture.permute(1, 2, 0).numpy(), extent=(left, left + 1, 0, height), interpolation="nearest")
-    axes.set(xlim=(0, len(pictures) * (1 + _GAP) - _GAP), ylim=(0, height), yticks=[height / 2])
+    axes.set(xlim=(0, len(pictures) * (1 + gap) - gap), ylim=(0, height), yticks=[height / 2])
     axes.set_yticklabels([name], fontsize=9)
-    axes.set_xticks([place * (1 + _GAP) + 0.5 for place in range(len(notes))], notes, fontsize=7.5)
+    axes.set_xticks([place * (1 + gap) + 0.5 for place in range(len(notes))], notes, fontsize=7.5)
     axes.tick_params(length=0, pad=2)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
-def _above(axes, labels: Sequence[str]) -> None:
+def _above(axes, labels: Sequence[str], gap: float) -> None:
     top = axes.secondary_xaxis("top")
-    top.set_xticks([place * (1 + _GAP) + 0.5 for place in range(len(labels))], labels, fontsize=8)
+    top.set_xticks([place * (1 + gap) + 0.5 for place in range(len(labels))], labels, fontsize=8)
     top.tick_params(length=0, pad=2)
     top.spines["top"].set_visible(False)
 

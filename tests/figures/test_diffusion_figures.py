@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,6 +35,23 @@ def test_a_film_shows_every_picture_in_order_with_its_labels():
         film({"one": pictures, "two": pictures[:2]})
     with pytest.raises(ValueError, match="columns: 2 labels for 3"):
         film({"one": pictures}, ["a", "b"])
+
+
+def test_every_pixel_of_a_film_is_drawn_as_large_as_the_next():
+    """Uneven blocks look like texture, and these pictures are looked at for their texture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    dark, light = 0.25, 0.75
+    board = torch.tensor([[light, dark], [dark, light]]).repeat(16, 16).expand(5, 3, 32, 32)
+    figure = film({"a row": board, "another": board}, list("abcde"), notes={"a row": list("12345")}, title="head")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    drawn = torch.tensor(np.asarray(canvas.buffer_rgba()))[..., 0]
+    places = figure.axes[1].get_position()
+    high, wide = drawn.shape
+    row = drawn[round((1 - places.y1) * high) + 1, round(places.x0 * wide) : round(places.x1 * wide)]
+    runs = torch.unique_consecutive(row[row != 255], return_counts=True)[1]
+    assert set(runs.tolist()) == {4} and len(runs) == 5 * 32
 
 
 def test_the_density_has_area_one_and_the_moments_of_the_chain():
