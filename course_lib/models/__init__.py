@@ -9,6 +9,7 @@ from course_lib.models.autoencoder import AutoencoderKL
 from course_lib.models.ddpm_unet import DDPMUNet
 from course_lib.models.dfpir import DFPIR
 from course_lib.models.diffuir import DiffUIRNet
+from course_lib.models.instructir import InstructIR
 from course_lib.models.promptir import PromptIR
 from course_lib.models.rddm import RDDMNet
 from course_lib.models.restormer import Restormer
@@ -21,6 +22,7 @@ MODELS = {
     "ddpm_unet": DDPMUNet,
     "dfpir": DFPIR,
     "diffuir": DiffUIRNet,
+    "instructir": InstructIR,
     "promptir": PromptIR,
     "rddm": RDDMNet,
     "restormer": Restormer,
@@ -68,6 +70,6 @@ def create_model(name: str, **config) -> nn.Module:
 
 
 __all__ = [
-    "DFPIR", "MODELS", "AirNet", "AutoencoderKL", "DDPMUNet", "DiffUIRNet", "PromptIR", "RDDMNet", "Restormer", "ViTDenoiser",
+    "DFPIR", "MODELS", "AirNet", "AutoencoderKL", "DDPMUNet", "DiffUIRNet", "InstructIR", "PromptIR", "RDDMNet", "Restormer", "ViTDenoiser",
     "create_model", "list_models", "model_class", "name_of",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from course_lib.models import airnet, create_model, ddpm_unet, dfpir, diffuir, rddm, unet
+from course_lib.models import airnet, create_model, ddpm_unet, dfpir, diffuir, instructir, rddm, unet
 
 
 class CheckpointError(ValueError):
@@ -103,6 +103,7 @@ NAMINGS = {
         read_config=_promptir_config,
     ),
     "dfpir": Naming("dfpir", (*_TRUNK_TO_OURS, *dfpir.TO_OURS), (*_TRUNK_TO_OFFICIAL, *dfpir.TO_OFFICIAL), _dfpir_config),
+    "instructir": Naming("instructir", (), (), instructir.read_config),
     "airnet": Naming("airnet", airnet.TO_OURS, airnet.TO_OFFICIAL, airnet.read_config),
     "ddpm_unet": Naming("ddpm_unet", unet.TO_OURS, unet.TO_OFFICIAL, ddpm_unet.read_config),
     "rddm": Naming("rddm", rddm.TO_OURS, rddm.TO_OFFICIAL, rddm.read_config),
