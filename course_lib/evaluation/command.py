@@ -13,6 +13,7 @@ from course_lib.evaluation.five_tasks import load_protocol, table_text, task_pai
 from course_lib.evaluation.protocol import SAVED_AS_PNG, Score, evaluate, given_pairs, mean_scores, noisy_pairs
 from course_lib.evaluation.published import Published, published_text, query
 from course_lib.evaluation.tiled import restore, restore_tiled
+from course_lib.models.told import told
 from course_lib.paths import data_root, shipped_weights
 
 WHOLE_IMAGE_PIXELS = 1 << 20  # larger images are restored in tiles
@@ -90,7 +91,8 @@ def measure(model_name, data, sigmas=None, protocol=None, *, clip=True, device="
     """The measured rows, each as soon as it is done, so that a long run that is stopped keeps what it has.
 
     Keys: model, data, protocol, task, sigma (None but for noise), images, of (size of the whole set, None for photos and folders), degraded
-    and restored PSNR (dB) and SSIM. CDD-11 ends with the mean of its tasks. Raises ValueError, ImageError, CheckpointError.
+    and restored PSNR (dB) and SSIM. CDD-11 ends with the mean of its tasks. A model that is not blind (DFPIR) is told the row's true task.
+    Raises ValueError, ImageError, CheckpointError, PromptError where such a model has no words for a task.
     """
     from tqdm import tqdm
 
@@ -106,9 +108,10 @@ def measure(model_name, data, sigmas=None, protocol=None, *, clip=True, device="
         label = f"{name} {task if sigma is None else f'sigma {sigma:g}'}"
         pairs = tqdm(make(), desc=label, total=images, disable=not progress, unit="image", leave=False)
         clipped = clip and model is not None  # the identity stands for the input as it is, float noise and all
-        scores: list[Score] = evaluate(
-            model, pairs, restorer=_restore, clip=clipped, to_8bit=clipped and name in SAVED_AS_PNG, device=place
-        )  # fmt: skip
+        with told(model, task if sigma is None else f"{task} {sigma:g}"):
+            scores: list[Score] = evaluate(
+                model, pairs, restorer=_restore, clip=clipped, to_8bit=clipped and name in SAVED_AS_PNG, device=place
+            )  # fmt: skip
         of = entry.images // len(CDD11_TASKS) if entry.name == "CDD-11" else entry.images
         base = {"model": model_name, "data": entry.name, "protocol": name, "task": task, "sigma": sigma, "images": images, "of": of}
         finished.append({**base, **mean_scores(scores)})

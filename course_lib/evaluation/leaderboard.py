@@ -16,6 +16,7 @@ import torch
 from course_lib.evaluation.command import find_model, measure, weights_file
 from course_lib.evaluation.five_tasks import load_protocol
 from course_lib.evaluation.tiled import restore
+from course_lib.models.told import told
 from course_lib.paths import data_root, write_atomic
 
 COLUMNS = [
@@ -53,6 +54,13 @@ def all_in_one_models() -> list[str]:
     return [name for name in shipped_models() if (recipe_folder() / f"{name}.toml").is_file() and load_recipe(name).tasks]
 
 
+def is_told(name: str) -> bool:
+    """Whether a shipped model is told which degradation a picture has: whether its recipe has words for the tasks."""
+    from course_lib.training.recipe import load_recipe, recipe_folder
+
+    return (recipe_folder() / f"{name}.toml").is_file() and bool(load_recipe(name).config.get("words"))
+
+
 def read_leaderboard(path: str | Path | None = None) -> list[dict]:
     """The rows, numbers as numbers and what is empty as None. Raises LeaderboardError naming the file and the line."""
     path = Path(path or leaderboard_file())
@@ -74,7 +82,7 @@ def read_leaderboard(path: str | Path | None = None) -> list[dict]:
 def leaderboard_text(rows: Sequence[dict], sets: Sequence[str] | None = None) -> str:
     """PSNR (dB) / SSIM by model and task, one block a data set; the rows of input and classical method first, then ours by mean.
 
-    A figure below its input carries `<`, and a line under the block names it.
+    A figure below its input carries `<`, and a line under the block names it; another names the models that are told the degradation.
     """
     blocks = []
     for dataset in sets or list(dict.fromkeys(row["dataset"] for row in rows)):
@@ -103,6 +111,8 @@ def leaderboard_text(rows: Sequence[dict], sets: Sequence[str] | None = None) ->
             pad = "" if all(cells) or len(tasks) == 1 else " " * 15
             lines.append(f"{name:{wide}.{wide}} " + " ".join(f"{cell:>14}" for cell in shown) + pad + f" {gain:>6} {size:>8} {seconds:>8}")
         lines.append("below the input (<): " + (", ".join(worse) or "none"))
+        if knowing := [name for name in by_model if is_told(name)]:
+            lines.append("told the true degradation, the others are blind: " + ", ".join(knowing))
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -168,7 +178,8 @@ def seconds_per_image(model: torch.nn.Module, side: int = SIDE, runs: int = 3) -
     try:
         for _ in range(runs + 1):
             start = time.perf_counter()
-            restore(model, image)
+            with told(model, "noise"):
+                restore(model, image)
             times.append(time.perf_counter() - start)
     finally:
         torch.set_num_threads(threads)

@@ -95,10 +95,14 @@ class Experiment:
 
 
 def build(experiment: Experiment, seed: int) -> tuple[nn.Module, Remedy]:
-    """The model as it stands before step 0, with the remedy's parts built in, and the remedy."""
+    """The model as it stands before step 0, with the remedy's parts built in, and the remedy. Raises LabError for words of other tasks."""
     remedy = make_remedy(copy.deepcopy(experiment.remedy), experiment.options)  # what a run keeps in it is not the experiment's
     torch.manual_seed(seed)
     model = create_model(experiment.recipe.model, **experiment.recipe.config)
+    words, places = getattr(model, "words", None), range(len(experiment.tasks))
+    if words is not None and [words.find(task.name) for task in experiment.tasks] != list(places):
+        known = ", ".join(words.texts)
+        raise LabError(f"experiment {experiment.name!r}: the model is told tasks by number, so its words ({known}) stand in their order")
     return remedy.prepare(model, [task.name for task in experiment.tasks]), remedy
 
 

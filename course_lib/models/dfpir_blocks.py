@@ -35,12 +35,15 @@ COMPONENTS = ("", "ca", "ca+caapm", "dgcpm", "dgcpm+caapm", "caapm")
 
 
 class Guidance(nn.Module):
-    """Texts (B, D) -> one number for each of `channels`, (B, channels): two linear layers with nothing between. DFPIR, DGM."""
+    """Texts (B, D) -> one number for each of `channels`, (B, channels): two linear layers with nothing between. DFPIR, DGM.
 
-    def __init__(self, channels: int, text_width: int):
+    `guide_width`: of what lies between them, by default D as in the authors' code; small models need less.
+    """
+
+    def __init__(self, channels: int, text_width: int, guide_width: int | None = None):
         super().__init__()
-        self.linear1 = nn.Linear(text_width, text_width)
-        self.linear2 = nn.Linear(text_width, channels)
+        self.linear1 = nn.Linear(text_width, guide_width or text_width)
+        self.linear2 = nn.Linear(guide_width or text_width, channels)
 
     def scores(self, text: Tensor) -> Tensor:
         """In float32 under any autocast: in bf16 half of the latent's channels would come to stand elsewhere."""
@@ -54,8 +57,8 @@ class ChannelPerturbation(Guidance):
     narrow(shuffle(widen(x))): 1x1 convolutions C -> e C -> C, the channels between them in the order of the text's scores, largest first.
     """
 
-    def __init__(self, channels: int, text_width: int = 512, expand: int = 2, guidance: str = "fixed", tau: float = 0.1):
-        super().__init__(expand * channels, text_width)
+    def __init__(self, channels: int, text_width=512, expand: int = 2, guidance: str = "fixed", guide_width=None, tau: float = 0.1):
+        super().__init__(expand * channels, text_width, guide_width)
         if guidance not in GUIDANCE:
             raise ValueError(f"ChannelPerturbation: guidance is one of {', '.join(GUIDANCE)}, not {guidance!r}")
         self.guidance, self.tau = guidance, tau
@@ -110,8 +113,8 @@ class ChannelAttention(Guidance):
     The authors published no code of their ablation; this is the plainest form with the same guidance, whose layers do get gradients.
     """
 
-    def __init__(self, channels: int, text_width: int = 512):
-        super().__init__(channels, text_width)
+    def __init__(self, channels: int, text_width: int = 512, guide_width: int | None = None):
+        super().__init__(channels, text_width, guide_width)
 
     def forward(self, x: Tensor, text: Tensor) -> Tensor:
         return x * self.scores(text).sigmoid()[:, :, None, None].to(x.dtype)
@@ -178,18 +181,20 @@ class DGPB(nn.Module):
 
     def __init__(
         self, channels, heads, text_width=512, expansion=2.66, bias=False, norm_bias=True, components="dgcpm+caapm", gamma=0.9, expand=2,
-        guidance="fixed", form="code", perturbation=None, attention_perturbation=None, feed_forward=GDFN,
+        guidance="fixed", guide_width=None, form="code", perturbation=None, attention_perturbation=None, feed_forward=GDFN,
     ):  # fmt: skip
         super().__init__()
         if components not in COMPONENTS[1:] or form not in FORMS:
             said = f"{', '.join(COMPONENTS[1:])} and form of {', '.join(FORMS)}"
             raise ValueError(f"DGPB: components is one of {said}, got {components!r} and {form!r}")
         parts, C = components.split("+"), channels
-        perturbation = perturbation or partial(ChannelPerturbation, expand=expand, guidance=guidance)
+        perturbation = perturbation or partial(ChannelPerturbation, expand=expand, guidance=guidance, guide_width=guide_width)
         extra = {"bias": True} if bias else {}
         attention_perturbation = attention_perturbation or partial(AttentionPerturbation, gamma=gamma, form=form, **extra)
         self.residual = form == "paper"
-        self.perturb = perturbation(C, text_width) if "dgcpm" in parts else ChannelAttention(C, text_width) if "ca" in parts else None
+        if "ca" in parts:
+            perturbation = partial(ChannelAttention, guide_width=guide_width)
+        self.perturb = perturbation(C, text_width) if {"ca", "dgcpm"} & set(parts) else None
         if "caapm" in parts:
             self.norm1, self.norm2 = LayerNorm(C, norm_bias), LayerNorm(C, norm_bias)
         self.attn = attention_perturbation(C, heads) if "caapm" in parts else None

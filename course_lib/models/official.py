@@ -23,6 +23,7 @@ class Naming:
     to_ours: tuple[tuple[str, str], ...]
     to_official: tuple[tuple[str, str], ...]
     read_config: Callable[[Mapping[str, Tensor]], dict]
+    only_ours: tuple[str, ...] = ()  # beginnings of our keys that the official file has no place for
 
     def ours(self, key: str) -> str:
         return _rewrite(key, self.to_ours)
@@ -102,7 +103,7 @@ NAMINGS = {
         ),
         read_config=_promptir_config,
     ),
-    "dfpir": Naming("dfpir", (*_TRUNK_TO_OURS, *dfpir.TO_OURS), (*_TRUNK_TO_OFFICIAL, *dfpir.TO_OFFICIAL), _dfpir_config),
+    "dfpir": Naming("dfpir", (*_TRUNK_TO_OURS, *dfpir.TO_OURS), (*_TRUNK_TO_OFFICIAL, *dfpir.TO_OFFICIAL), _dfpir_config, ("words.",)),
     "instructir": Naming("instructir", (), (), instructir.read_config),
     "airnet": Naming("airnet", airnet.TO_OURS, airnet.TO_OFFICIAL, airnet.read_config),
     "ddpm_unet": Naming("ddpm_unet", unet.TO_OURS, unet.TO_OFFICIAL, ddpm_unet.read_config),
@@ -204,11 +205,12 @@ def _naming_of(model: nn.Module) -> Naming:
 def to_official(model: nn.Module) -> dict[str, Tensor]:
     """The model's state dict under the official names (tensors shared, not copied). Raises ValueError for a model without any."""
     naming = _naming_of(model)
-    return {naming.official(key): value for key, value in model.state_dict().items()}
+    return {naming.official(key): value for key, value in model.state_dict().items() if not key.startswith(naming.only_ours)}
 
 
 def official_named_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """(official name, parameter) pairs: the way to gradients under official names."""
     naming = _naming_of(model)
     for key, parameter in model.named_parameters():
-        yield naming.official(key), parameter
+        if not key.startswith(naming.only_ours):
+            yield naming.official(key), parameter

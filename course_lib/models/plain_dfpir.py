@@ -46,7 +46,7 @@ class PlainDFPIR(DFPIR):
     """DFPIR with the plain pieces and maps that stay (B, C, H, W) in memory; same arguments, same results."""
 
     def __init__(self, **config):
-        shuffle = partial(PlainChannelPerturbation, expand=config.get("expand", 2))
+        shuffle = partial(PlainChannelPerturbation, expand=config.get("expand", 2), guide_width=config.get("guide_width"))
         attention = {key: config[key] for key in ("gamma", "form", "bias") if key in config}
         pieces = dict(perturbation=shuffle, attention_perturbation=partial(PlainAttentionPerturbation, **attention))
         super().__init__(**config, **pieces, attention=PlainMDTA, feed_forward=PlainGDFN)

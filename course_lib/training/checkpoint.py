@@ -80,6 +80,8 @@ def load_weights(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     tensors, meta = read_tensors(path)
     if "model" not in meta:
         raise CheckpointError(f"{path}: a checkpoint of a run in progress, not a weights file; finish the run with `course train`")
+    if model is not None:
+        _check_encoder(path, meta, model)
     model = model if model is not None else create_model(meta["model"], **meta["config"])
     ours = model.state_dict()
     missing, unexpected = sorted(set(ours) - set(tensors)), sorted(set(tensors) - set(ours))
@@ -90,6 +92,18 @@ def load_weights(path: str | Path, model: nn.Module | None = None) -> nn.Module:
         raise CheckpointError(f"{path} holds another model ({meta['model']} {meta['config']}): {found}")
     model.load_state_dict(tensors)
     return model.eval()
+
+
+def _check_encoder(path: str | Path, meta: dict, model: nn.Module) -> None:
+    """Weights that were trained with one text encoder do not go into a model that is told by another."""
+    from course_lib.prompts import PromptError, refuse_other
+
+    made, own = (config.get("encoder") for config in (meta.get("config") or {}, getattr(model, "config", {})))
+    if made and own:
+        try:
+            refuse_other({"encoder": made}, own)
+        except PromptError as error:
+            raise CheckpointError(f"{path}: {error}") from None
 
 
 def checkpoints(folder: str | Path) -> list[Path]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from course_lib.datasets.pairs import noise_of
 from course_lib.datasets.photos import load_folder, load_photos
+from course_lib.datasets.settings import setting_of
 from course_lib.degradations.noise import gaussian_noise
 from course_lib.evaluation import restore
 from course_lib.metrics import psnr
@@ -93,11 +94,26 @@ def start_weights(recipe: Recipe) -> Path:
 def _model(recipe: Recipe, images: list[Tensor] | dict[str, list] | tuple = ()) -> nn.Module:
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model, **recipe.config)
+    _check_words(recipe, model)
     if recipe.start and hasattr(model, "begin"):
         model.begin(start_weights(recipe), images)
     elif recipe.start:
         load_weights(start_weights(recipe), model)
     return model.train()
+
+
+def _check_words(recipe: Recipe, model: nn.Module) -> None:
+    """A model that is told its tasks needs a text for each. Raises RecipeError."""
+    if not hasattr(model, "words"):
+        return
+    names = [task.name for task in setting_of(recipe.tasks).tasks] if recipe.tasks else []
+    absent = [name for name in names if model.words is None or model.words.find(name) is None]
+    if absent or not names:
+        what = f"no words for {', '.join(absent)}" if absent else "no tasks"
+        raise RecipeError(
+            f"recipe {recipe.name}: {recipe.model} is told what a picture suffers from, and there are {what}; set tasks to a setting, and "
+            "in [config.words] a text for each of its tasks"
+        )
 
 
 def _parts(recipe: Recipe, images: list[Tensor] | dict[str, list], model: nn.Module | None = None) -> dict:

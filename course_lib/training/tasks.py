@@ -11,6 +11,7 @@ from course_lib.datasets.mixture import MixtureDataset, Source, setting_of, task
 from course_lib.datasets.photos import load_photos
 from course_lib.evaluation import restore
 from course_lib.metrics import psnr
+from course_lib.models.told import told
 from course_lib.training.loop import Batch, Objective, l1_objective
 from course_lib.training.recipe import Recipe
 
@@ -48,13 +49,28 @@ def contrastive_objective(model: nn.Module, batch: Batch) -> Tensor:
     return airnet_loss(output._replace(restored=output.restored.float(), logits=output.logits.float()), clean)
 
 
+def told_objective(names: Sequence[str]) -> Objective:
+    """L1 of a model that is told the name of each image's task, `names[label]`: for those that are not blind."""
+
+    def objective(model: nn.Module, batch: Batch) -> Tensor:
+        with told(model, [names[label] for label in batch[2].tolist()]):
+            return l1_objective(model, batch)
+
+    return objective
+
+
 def objective_of(recipe: Recipe) -> Objective:
-    """The loss that a recipe's model trains with."""
+    """The loss that a recipe's model trains with. One that has words for its tasks (DFPIR) is told the task of each image."""
+    if recipe.config.get("words"):
+        return told_objective([task.name for task in setting_of(recipe.tasks).tasks])
     return contrastive_objective if recipe.model == "airnet" else l1_objective
 
 
 def task_validation(setting: str, split: str = "validation", crop: int = 192) -> Callable[[nn.Module], dict[str, float]]:
-    """A `validate` for fit: task -> mean PSNR in dB on centre crops of a split of the photographs, spoilt in the same way at every call."""
+    """A `validate` for fit: task -> mean PSNR in dB on centre crops of a split of the photographs, spoilt in the same way at every call.
+
+    A model that is not blind is told the task.
+    """
     from course_lib.degradations.composite import DEGRADATIONS
     from course_lib.evaluation.protocol import centre_crop
 
@@ -71,7 +87,8 @@ def task_validation(setting: str, split: str = "validation", crop: int = 192) ->
         device = next(model.parameters()).device
         scores = {}
         for task, images in pairs.items():
-            values = [psnr(restore(model, degraded.to(device)).clamp(0, 1).cpu(), clean) for degraded, clean in images]
+            with told(model, task):
+                values = [psnr(restore(model, degraded.to(device)).clamp(0, 1).cpu(), clean) for degraded, clean in images]
             scores[task] = float(torch.cat(values).mean())
         return scores
 

@@ -15,6 +15,9 @@ from course_lib.evaluation.datasets import CDD11_TASKS, SETS, clean_files, find_
 from course_lib.evaluation.protocol import centre_crop, given_pairs
 from course_lib.images import ImageError, load_image, save_image
 from course_lib.metrics import psnr
+from course_lib.models import create_model
+from course_lib.models.told import Words
+from course_lib.training.checkpoint import save_weights
 
 
 @pytest.fixture
@@ -117,6 +120,21 @@ def test_classical_models_by_name(root, photos):
     assert find_model("classical:gamma-curve")(torch.full((1, 3, 8, 8), 0.1)).mean() > 0.4
     with pytest.raises(ValueError, match="classical:magic.*classical:nlm, .*classical:rank-filter"):
         find_model("classical:magic")
+
+
+def test_a_model_that_is_not_blind_is_told_each_rows_true_task(root, tmp_path, monkeypatch):
+    texts = {"noise 15": "noise", "noise 50": "gaussian noise with a standard deviation of 50", "haze": "haze"}
+    tiny = dict(dim=8, blocks=[1, 1, 1, 1], refinement_blocks=1, heads=[1, 1, 1, 1])
+    path = save_weights(create_model("dfpir", **tiny, words=texts), tmp_path / "told.safetensors")
+    said = []
+    monkeypatch.setattr(Words, "vector", lambda self, name: said.append(name) or self.vectors[0])
+    assert table(str(path), "SOTS-outdoor")[0]["images"] == 2 and said == ["haze"] * 2
+    said.clear()
+    table(str(path), "Kodak24", protocol="promptir", sigmas=[15.0, 50.0])
+    assert said == ["noise 15"] * 2 + ["noise 50"] * 2
+    said.clear()
+    table(str(path), "CDD-11")
+    assert said == ["low", "haze", "low_haze_rain"][-len(said) :] and said
 
 
 def test_wrong_words(root):

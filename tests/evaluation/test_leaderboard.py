@@ -69,6 +69,15 @@ def test_the_text_orders_by_the_mean_and_names_what_fell_below_its_input():
     assert board.leaderboard_text([*rows, row()], ["Rain100L"]).count("\n") == 3
 
 
+def test_a_model_that_is_told_is_timed_and_named(monkeypatch):
+    model = create_model("dfpir", **TINY, words={"noise 25": "noise"})
+    assert board.seconds_per_image(model, side=32, runs=1) > 0
+    assert board.is_told("dfpir_small") and not board.is_told("restormer_small") and not board.is_told("classical:nlm")
+    text = board.leaderboard_text([row(), row("dfpir_small", psnr=31.0)])
+    assert text.splitlines()[-1] == "told the true degradation, the others are blind: dfpir_small"
+    assert "told" not in board.leaderboard_text([row()])
+
+
 def test_measured_rows_are_those_of_course_eval(weights, rain):
     said = []
     rows = list(board.measured_rows([str(weights)], ["CBSD68", "Rain100L"], commit="c0", device="cpu", progress=False, say=said.append))

@@ -148,6 +148,20 @@ def row(experiment, seed, value, task="denoise"):
     return dict(experiment=experiment, task=task, seed=seed, psnr=value, input_psnr=20.0, parameters=10)
 
 
+def test_a_model_with_words_is_told_by_number_in_the_order_of_its_words():
+    words = {"denoise": "denoising", "deblur": "deblurring"}
+    told_recipe = RECIPE.replace(model="dfpir", config=dict(TINY, words=words))
+    model, _ = build(replace(BOTH, recipe=told_recipe), 0)
+    pairs = {task: pairs[:1] for task, pairs in validation_pairs((NOISE, BLUR), crop=32).items()}
+    seen = []
+    model.shuffle4.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[1]))
+    measured(model, pairs)
+    assert torch.equal(torch.cat(seen), model.words.vectors)
+    other = told_recipe.replace(config=dict(TINY, words=dict(reversed(words.items()))))
+    with pytest.raises(LabError, match=r"both.*told tasks by number.*\(deblur, denoise\)"):
+        build(replace(BOTH, recipe=other), 0)
+
+
 def test_summary_and_verdicts():
     values = {"base": [25.0, 25.2, 25.4], "close": [25.1, 25.3, 25.5], "far": [27.0, 27.1, 27.2], "low": [20.0, 20.0, 20.0], "one": [30.0]}
     rows = [row(name, seed, value) for name, seeds in values.items() for seed, value in enumerate(seeds)]

@@ -105,7 +105,7 @@ def test_official_size_equals_the_plain_form_with_gradients(official):
     [
         {},
         {"norm_bias": False, "expand": 1},
-        {"bias": True, "text_width": 384},
+        {"bias": True, "text_width": 384, "guide_width": 5},
         {"in_channels": 1, "out_channels": 1, "expand": 3},
         {"expansion": 2.0, "heads": [2, 2, 4, 4], "blocks": [2, 1, 3, 1], "refinement_blocks": 2},
     ],
@@ -138,8 +138,9 @@ def test_other_files_are_refused_with_their_keys():
 
 
 CHANGES = [
-    {}, {"norm_bias": False}, {"bias": True}, {"dim": 12, "heads": [1, 2, 3, 4]}, {"gamma": 0.5}, {"gamma": 1.0}, {"expand": 1},
-    {"form": "paper"}, {"form": "paper", "bias": True, "gamma": 0.5}, {"components": "dgcpm"}, {"components": "ca+caapm"},
+    {}, {"norm_bias": False}, {"bias": True}, {"dim": 12, "heads": [1, 2, 3, 4]}, {"gamma": 0.5}, {"gamma": 1.0},
+    {"expand": 1, "guide_width": 7}, {"form": "paper"}, {"form": "paper", "bias": True, "gamma": 0.5}, {"components": "dgcpm"},
+    {"components": "ca+caapm"},
 ]  # fmt: skip
 
 

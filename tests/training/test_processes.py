@@ -27,9 +27,13 @@ def free_port():
 
 
 def start_two(spawn, folder, **options):
-    world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+    return both(spawn, SCRIPT, folder, json.dumps(options))
+
+
+def both(spawn, *words):
+    world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(SCRIPT.parent)}
     shared = {**world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    return [spawn(SCRIPT, folder, json.dumps(options), env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
+    return [spawn(*words, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
 
 
 def finish(processes):
@@ -66,6 +70,30 @@ def test_two_processes_killed_go_on(tmp_path, one_process, spawn):
     first, _ = finish(start_two(spawn, tmp_path / "two", learning_rate=RATE, checkpoint_seconds=0.0))
     assert "going on from step" in first
     assert_same_to_rounding(tmp_path / "two", one_process)
+
+
+TOLD = """
+import sys, torch, toy_run
+from course_lib.datasets.mixture import MixtureDataset, Task, degrade_of
+from course_lib.training import Recipe, fit
+from course_lib.training.tasks import told_objective
+
+config = dict(toy_run.TINY, encoder="random:0", text_width=8, words={"noise": "noise", "haze": "haze"})
+recipe = Recipe(name="two", model="dfpir", config=config, steps=4, patches=(16,), batches=(4,), precision="fp32", log_every=1)
+tasks = [Task("noise", toy_run.images(), degrade_of("gaussian_noise", sigma=25.0)), Task("haze", toy_run.images(), degrade_of("haze"))]
+model, before = toy_run.fresh_model(recipe), toy_run.fresh_model(recipe).state_dict()
+objective = told_objective(["noise", "haze"])
+fit(model, recipe, MixtureDataset(tasks, 0), None, sys.argv[1], device="cpu", objective=objective, progress=False)
+moved = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
+assert "shuffle1.perturb.widen.weight" in moved and not [name for name in moved if "linear" in name or "words" in name], moved
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_do_not_wait_for_guides_that_never_learn(tmp_path, spawn):
+    """DFPIR's: torch's parallel training waits for the gradient of every parameter that it knows of."""
+    finish(both(spawn, "-c", TOLD, tmp_path / "two"))
+    assert len(toy_run.log_rows(tmp_path / "two")) == 4
 
 
 @pytest.mark.slow

@@ -10,16 +10,22 @@ import toy_run
 from course_lib.datasets.mixture import MixtureDataset, Task, degrade_of
 from course_lib.degradations.noise import GaussianNoise
 from course_lib.models import create_model
+from course_lib.models.official import CheckpointError
+from course_lib.prompts import encode_words
 from course_lib.training import Recipe, fit, load_recipe
+from course_lib.training.checkpoint import save_weights
 from course_lib.training.log import read_log
 from course_lib.training.loop import l1_objective
 from course_lib.training.recipe import RecipeError
-from course_lib.training.run import training_images
+from course_lib.training.run import _model, training_images
 from course_lib.training.tasks import contrastive_objective, mixture, objective_of, task_validation
 
 FIVE = ["haze", "rain", "noise 25", "motion blur", "low light"]
 RECIPE = Recipe(name="five", config=toy_run.TINY, tasks="five-task", steps=6, patches=(32,), batches=(5,), precision="fp32", log_every=2,
                 validate_every=3, ema_decay=0.5, learning_rate=1e-3)  # fmt: skip
+
+
+TOLD = dict(toy_run.TINY, words={task: task.removesuffix(" 25") for task in FIVE})
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +54,11 @@ def test_a_recipe_with_tasks_trains_them_and_keeps_a_figure_for_each(tmp_path, i
     assert float(log[-1]["loss"]) < float(log[0]["loss"])
 
 
-@pytest.mark.parametrize("model", ["restormer", "airnet"])
+@pytest.mark.parametrize("model", ["restormer", "airnet", "dfpir"])
 def test_cut_and_resumed_equals_the_whole_run(tmp_path, images, model):
-    config = toy_run.TINY if model == "restormer" else dict(width=6, groups=1, blocks=1, encoder_widths=[6, 8, 8], queue=10)
+    config = {"restormer": toy_run.TINY, "airnet": dict(width=6, groups=1, blocks=1, encoder_widths=[6, 8, 8], queue=10), "dfpir": TOLD}[
+        model
+    ]
     recipe = RECIPE.replace(model=model, config=config, checkpoint_seconds=0.0)
     validate = task_validation("five-task", crop=32)
     whole = run(tmp_path / "whole", images, recipe, validate=validate)
@@ -114,14 +122,52 @@ def test_the_loss_follows_the_model(images):
     assert sum(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters()) > 10
 
 
+def test_a_model_that_is_not_blind_is_told_each_images_task(images):
+    recipe = RECIPE.replace(model="dfpir", config=TOLD)
+    model = create_model("dfpir", **TOLD)
+    samples = [mixture(recipe, images)[(i, 32)] for i in range(3, 8)]
+    batch = tuple(torch.stack([torch.as_tensor(part) for part in parts]) for parts in zip(*samples, strict=True))
+    assert batch[2].tolist() == [3, 4, 0, 1, 2]
+    loss, vectors = objective_of(recipe)(model, batch), encode_words(list(TOLD["words"].values())).vectors
+    assert loss.item() == pytest.approx((model(batch[0], vectors[batch[2]]) - batch[1]).abs().mean().item(), rel=1e-6)
+    seen = []
+    model.shuffle4.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[1]))
+    validate = task_validation("five-task", crop=32)
+    validate(model)
+    each = len(next(iter(validate.pairs.values())))
+    assert torch.equal(torch.cat(seen), vectors.repeat_interleave(each, dim=0)), "validation says each task's own name, in their order"
+
+
+def test_a_told_model_without_words_is_refused_before_it_trains():
+    for changes, words in (
+        (dict(config=toy_run.TINY), "five: dfpir is told.*no words for haze, rain, noise 25"),
+        (
+            dict(config={**toy_run.TINY, "words": {"haze": "haze", "noise 15": "noise", "rain": "rain"}}),
+            "no words for motion blur, low light",
+        ),
+        (dict(config=TOLD, tasks=""), "no tasks"),
+    ):
+        with pytest.raises(RecipeError, match=words):
+            _model(RECIPE.replace(model="dfpir", **changes))
+
+
+def test_a_run_begins_with_weights_of_its_own_encoder_only(tmp_path):
+    path = save_weights(create_model("dfpir", **TOLD, encoder="random:1"), tmp_path / "first.safetensors")
+    with pytest.raises(CheckpointError, match="trained with the prompts of random:1, these are of offline"):
+        _model(RECIPE.replace(model="dfpir", config=TOLD, start=str(path)))
+
+
 def test_the_small_recipes_are_equal_but_for_the_model():
     def kept(recipe, *more):
         return {key: value for key, value in vars(recipe).items() if key not in ("name", "model", "config", "precision", "start", *more)}
 
     for part, before in (("_first", ""), ("_second", "_first"), ("_third", "_second"), ("", "_third")):
-        restormer, promptir = (load_recipe(f"{name}_small{part}") for name in ("restormer", "promptir"))
-        assert kept(restormer) == kept(promptir)
-        assert (restormer.start, promptir.start) == tuple(before and f"{name}_small{before}" for name in ("restormer", "promptir"))
+        recipes = {name: load_recipe(f"{name}_small{part}") for name in ("restormer", "promptir", "dfpir")}
+        restormer, promptir, dfpir = recipes.values()
+        assert kept(restormer) == kept(promptir) == kept(dfpir) and restormer.precision == dfpir.precision
+        assert all(recipe.start == (before and f"{name}_small{before}") for name, recipe in recipes.items())
+        trunk = {key: value for key, value in dfpir.config.items() if key not in ("words", "encoder", "guide_width")}
+        assert trunk == restormer.config and list(dfpir.config["words"]) == FIVE
 
     def seen(recipe):  # (patch, batch, learning rate, balance) of every step, from the first part on
         chain = [recipe]
@@ -141,7 +187,7 @@ def test_the_small_recipes_are_equal_but_for_the_model():
         if step not in warm_up
     ]
     assert all(same)
-    for recipe in (restormer, promptir, airnet):
+    for recipe in (restormer, promptir, airnet, dfpir):
         weights = sum(p.numel() for p in create_model(recipe.model, **recipe.config).parameters())
         assert 4 * weights < 8e6
 
