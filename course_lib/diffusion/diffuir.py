@@ -34,7 +34,7 @@ class DiffUIR(ResidualProcess):
 
     The network predicts the residual. `start_std`: the noise of the start if it is not sqrt(sum_scale); what training had at T is
     `float(process.betas_cumsum[-1])`. `walk_noise`: `loss` adds noise of start_std at every time, as the states of a walk hold it (no step
-    takes it out), instead of bbar_t; the official code trains without.
+    takes it out), instead of bbar_t; the official code trains without. `cut`: see ResidualProcess.
     """
 
     def __init__(
@@ -44,13 +44,14 @@ class DiffUIR(ResidualProcess):
         delta_end: float = 1.8e-3,
         start_std: float | None = None,
         walk_noise: bool = False,
+        cut: bool = True,
     ):
         delta = torch.linspace(1e-6, delta_end, timesteps, dtype=torch.float32)
         remaining = (1 - torch.linspace(1e-4, 0.02, timesteps, dtype=torch.float32)).cumprod(0)  # float32 throughout, as the official code
         alphas_cumsum, betas2_cumsum = 1 - remaining**0.5, 1 - remaining
         alphas, betas2 = (F.pad(values.diff(), (1, 0)) for values in (alphas_cumsum, betas2_cumsum))  # 0 at t = 0, as there
         schedules = posterior_schedules(alphas, alphas_cumsum, betas2, betas2_cumsum)
-        super().__init__(dict(schedules, delta=delta, delta_cumsum=delta.cumsum(0).clip(0, 1)), sum_scale)
+        super().__init__(dict(schedules, delta=delta, delta_cumsum=delta.cumsum(0).clip(0, 1)), sum_scale, cut)
         self.start_std = sum_scale**0.5 if start_std is None else start_std
         self.walk_noise = walk_noise
 
@@ -83,7 +84,7 @@ class DiffUIR(ResidualProcess):
     def predict(self, model, x: Tensor, x_in: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(residual, noise, x0) that the network sees in state x at times t (B,). Residual and x0 are cut to [-1, 1]."""
         (first,) = self.outputs(self.run(model, x, x_in, t))
-        residual = first.clamp(-1, 1)
+        residual = self.bounded(first)
         known = (1 - self.at("delta_cumsum", t, x)) * x_in + (self.at("alphas_cumsum", t, x) - 1) * residual
         return residual, (x - known) / self.at("betas_cumsum", t, x), (x_in - residual).clamp(-1, 1)
 

@@ -74,11 +74,12 @@ class RDDM(ResidualProcess):
         objective: str = "pred_res_noise",
         alphas: str = "decreased",
         betas2: str = "increased",
+        cut: bool = True,
     ):
         if objective not in OBJECTIVES:
             raise ValueError(f"RDDM: unknown objective {objective!r}; there are {', '.join(OBJECTIVES)}")
         alphas, betas2 = coefficients(timesteps, alphas), coefficients(timesteps, betas2, sum_scale)
-        super().__init__(posterior_schedules(alphas, alphas.cumsum(0).clip(0, 1), betas2, betas2.cumsum(0).clip(0, 1)), sum_scale)
+        super().__init__(posterior_schedules(alphas, alphas.cumsum(0).clip(0, 1), betas2, betas2.cumsum(0).clip(0, 1)), sum_scale, cut)
         self.objective = objective
 
     def q_sample(self, x0: Tensor, x_in: Tensor, t: int | Tensor, noise: Tensor) -> Tensor:
@@ -99,16 +100,16 @@ class RDDM(ResidualProcess):
         first, *rest = self.outputs(self.run(model, x, x_in, t))
         abar, bbar = self.at("alphas_cumsum", t, x), self.at("betas_cumsum", t, x)
         if self.objective == "pred_res":
-            residual = first.clamp(-1, 1)
+            residual = self.bounded(first)
             # what noise must have been there: x_t = x_in + (abar - 1) residual + bbar noise
             return residual, (x - x_in - (abar - 1) * residual) / bbar, (x_in - residual).clamp(-1, 1)
         if self.objective == "pred_noise":
             x0 = ((x - abar * x_in - bbar * first) / self.at("one_minus_alphas_cumsum", t, x)).clamp(-1, 1)
-            return (x_in - x0).clamp(-1, 1), first, x0
+            return self.bounded(x_in - x0), first, x0
         noise = rest[0] - first if self.objective.endswith("add_noise") else rest[0]
         if self.objective.startswith("pred_x0"):
-            return (x_in - first).clamp(-1, 1), noise, first.clamp(-1, 1)
-        residual = first.clamp(-1, 1)
+            return self.bounded(x_in - first), noise, first.clamp(-1, 1)
+        residual = self.bounded(first)
         return residual, noise, (x - abar * residual - bbar * noise).clamp(-1, 1)
 
     def outputs(self, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -48,11 +48,13 @@ def sampling_times(timesteps: int, steps: int) -> list[int]:
 class ResidualProcess(nn.Module):
     """Base of RDDM and DiffUIR. `schedules`: name -> (T,) numbers, kept as float32 buffers under the official names.
 
+    `cut`: residuals are cut to [-1, 1], as the official codes do, though a dark picture is further than that from its clean one.
     Derived classes say what the equations are: `q_sample`, `start`, `predict`, `move`, `targets`.
     """
 
-    def __init__(self, schedules: dict[str, Tensor], sum_scale: float):
+    def __init__(self, schedules: dict[str, Tensor], sum_scale: float, cut: bool = True):
         super().__init__()
+        self.cut = cut
         for name, values in schedules.items():
             self.register_buffer(name, values.float())
         self.num_timesteps = len(self.alphas)
@@ -67,6 +69,10 @@ class ResidualProcess(nn.Module):
         """What the network says of state x at times t (B,): its outputs as a tuple, in the precision of x."""
         output = model(torch.cat([x, x_in], dim=1), self.network_time(t))
         return tuple(part.to(x.dtype) for part in (output if isinstance(output, (tuple, list)) else (output,)))
+
+    def bounded(self, residual: Tensor) -> Tensor:
+        """A predicted residual as the walk uses it."""
+        return residual.clamp(-1, 1) if self.cut else residual
 
     def network_time(self, t: Tensor) -> Tensor:
         """The time as the network wants it, from the step t (B,)."""

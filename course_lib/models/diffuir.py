@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from course_lib.images import pad_to_multiple
+from course_lib.models.equaliser import Equaliser
 from course_lib.models.rddm import residual_unet
 from course_lib.models.unet import WRAPPED_TO_OFFICIAL, WRAPPED_TO_OURS, read_widths
 from course_lib.models.unet_parts import StandardizedResidualBlock
@@ -28,7 +29,7 @@ TO_OURS, TO_OFFICIAL = WRAPPED_TO_OURS, WRAPPED_TO_OFFICIAL
 class DiffUIRNet(nn.Module):
     """[state; degraded] (B, 6, H, W) in [-1, 1] and times t (B,) -> residual (B, 3, H, W), any size. Defaults: DiffUIR-L, 36.3 M.
 
-    `block(channels, out, time_width)` may be your own.
+    `block(channels, out, time_width)` may be your own. `equaliser`: one of `equaliser.py` beside the U-Net; the official network has none.
     """
 
     size_multiple = 1  # it pads its own input
@@ -40,14 +41,18 @@ class DiffUIRNet(nn.Module):
         in_channels: int = 6,
         out_channels: int = 3,
         block=StandardizedResidualBlock,
+        equaliser: bool = False,
     ):
         super().__init__()
         self.config = dict(dim=dim, dim_mults=list(dim_mults), in_channels=in_channels, out_channels=out_channels)
+        self.config |= {"equaliser": True} if equaliser else {}
         self.unet0 = residual_unet(dim, dim_mults, in_channels, out_channels, block)
+        self.equaliser = Equaliser() if equaliser else None
 
     def forward(self, image6: Tensor, t: Tensor) -> Tensor:
         padded, (height, width) = pad_to_multiple(image6, 2 ** len(self.config["dim_mults"]))
-        return self.unet0(padded, t)[..., :height, :width]
+        residual = self.unet0(padded, t)[..., :height, :width]
+        return residual if self.equaliser is None else residual + self.equaliser(image6[:, 3:], t)
 
 
 def read_config(state: Mapping[str, Tensor]) -> dict:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.models import unet
+from course_lib.models.equaliser import Equaliser
 from course_lib.models.unet import UNet, check_sides, down_levels, embed_time, read_widths, time_mlp, up_levels
 from course_lib.models.unet_parts import Attention, ChannelNorm, LinearAttention, StandardizedResidualBlock, strided_down
 
@@ -85,7 +86,8 @@ class RDDMNet(nn.Module):
     """[state; degraded] (B, 6, H, W) in [-1, 1] and times t (B,) -> (residual, noise), each (B, 3, H, W). Defaults: 72.5 M.
 
     With networks="one" the result is one tensor. Both sides divide by 2^(levels - 1); others raise ValueError.
-    `t` may be a pair of times, one for each U-Net. `block(channels, out, time_width)` may be your own.
+    `t` may be a pair of times, one for each U-Net. `block(channels, out, time_width)` may be your own. `equaliser`: one of `equaliser.py`
+    beside the residual (or whatever comes first); the official networks have none.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class RDDMNet(nn.Module):
         in_channels: int = 6,
         out_channels: int = 3,
         block=StandardizedResidualBlock,
+        equaliser: bool = False,
     ):
         super().__init__()
         if networks not in ("two", "shared", "one"):
@@ -108,15 +111,22 @@ class RDDMNet(nn.Module):
             self.unet0 = residual_unet(*sizes)
             if networks == "two":
                 self.unet1 = residual_unet(*sizes)
+        self.equaliser = Equaliser() if equaliser else None
+        self.config |= {"equaliser": True} if equaliser else {}
         self.size_multiple = 2 ** (len(dim_mults) - 1)
 
     def forward(self, image6: Tensor, t: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor] | Tensor:
         check_sides("RDDMNet", image6, self.size_multiple)
         t_residual, t_noise = t if isinstance(t, (tuple, list)) else (t, t)
         if self.config["networks"] == "shared":
-            return self.shared(image6, t_residual)
-        residual = self.unet0(image6, t_residual)
-        return residual if self.config["networks"] == "one" else (residual, self.unet1(image6, t_noise))
+            residual, *noise = self.shared(image6, t_residual)
+        else:
+            residual, noise = self.unet0(image6, t_residual), []
+            if self.config["networks"] == "two":
+                noise = [self.unet1(image6, t_noise)]
+        if self.equaliser is not None:
+            residual = residual + self.equaliser(image6[:, 3:], t_residual)
+        return (residual, *noise) if noise else residual
 
 
 TO_OURS = (*unet.WRAPPED_TO_OURS, (r"^(?!unet\d\.)", "shared."))
