@@ -282,3 +282,19 @@ def test_loss_draws_times_and_noise_from_torchs_generator():
         losses.append(process.loss(watching, degraded, clean).item())
     assert losses[0] == losses[1] != losses[2]
     assert set(torch.cat(seen).tolist()) == set(range(10))
+
+
+@pytest.mark.parametrize("process", ["rddm", "diffuir"])
+def test_a_dark_picture_is_reached_only_when_residuals_are_not_cut(process):
+    """Black against white: the residual is -2, beyond [-1, 1]; with the true residual told, the walk ends at white or half-way there."""
+    from course_lib.diffusion.diffuir import DiffUIR
+
+    degraded, noise = torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
+
+    def told(image6, t):
+        residual = torch.full((1, 3, 8, 8), -2.0)
+        return (residual, torch.zeros_like(residual)) if process == "rddm" else residual
+
+    make = RDDM if process == "rddm" else DiffUIR
+    kept, whole = (make(100, cut=cut).sample(told, degraded, 1, noise) for cut in (True, False))
+    assert torch.allclose(kept, torch.full_like(kept, 0.5), atol=1e-5) and torch.allclose(whole, torch.ones_like(whole), atol=1e-5)
