@@ -13,7 +13,13 @@ from course_lib.doctor import Finding, candidates, cuda_name, device_remedy, fir
 
 DISTRIBUTION = "course-lib"
 OLDEST, NEWEST = (3, 11), (3, 13)
-_MODULES = {"pillow": "PIL", "scikit-image": "skimage", "pypandoc-binary": "pypandoc", "noto-cjk-sans-otc": "noto_cjk_sans_otc"}
+_MODULES = {
+    "pillow": "PIL",
+    "scikit-image": "skimage",
+    "scikit-learn": "sklearn",
+    "pypandoc-binary": "pypandoc",
+    "noto-cjk-sans-otc": "noto_cjk_sans_otc",
+}
 _EXTRAS = "needed to build, run or print notebooks, not to follow a lesson"
 _GIB = 1024**3
 
@@ -254,6 +260,28 @@ def check_data(_: str) -> Iterator[Finding]:
         yield Finding("benchmark sets", "ok", f"none yet (they would lie in {folder}; no lesson needs them)")
 
 
+def check_words(_: str) -> Iterator[Finding]:
+    """The text encoders; open_clip itself is not imported, which takes ten seconds: what fails in it is torchvision."""
+    from importlib.util import find_spec
+
+    from course_lib.prompts import prompt_folder
+    from course_lib.text_encoders import OPENAI
+
+    own = "the course's own texts need no encoder"
+    if find_spec("open_clip") is None:
+        yield Finding("text encoder", "warn", f"open_clip is not installed; {own}", "python -m pip install open_clip_torch")
+        return
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:
+        remedy = "install the torchvision that belongs to this torch (pytorch.org)"
+        yield Finding("text encoder", "warn", f"open_clip cannot work without torchvision ({first_line(error)}); {own}", remedy)
+        return
+    file = prompt_folder() / OPENAI.file
+    there = f"CLIP's weights are in {file}" if file.is_file() else f"CLIP's weights (354 MB) would be downloaded to {file} when first used"
+    yield Finding("text encoder", "ok", f"open_clip {metadata.version('open_clip_torch')}; {there}")
+
+
 def check_sandbox(_: str) -> Iterator[Finding]:
     import subprocess
 
@@ -280,5 +308,5 @@ def check_network(_: str) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[str], Iterator[Finding]], ...] = (
     check_python, check_packages, check_machine, check_device, check_bf16,
-    check_printing, check_kernel, check_data, check_sandbox, check_network,
+    check_printing, check_kernel, check_data, check_words, check_sandbox, check_network,
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """`course doctor`: real trials, troubles named with a remedy, and a GPU that only seems to work."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -163,6 +164,20 @@ def test_missing_photographs_fail(monkeypatch, tmp_path):
     monkeypatch.setattr("course_lib.paths.data_root", lambda: tmp_path)
     found = {f.name: f.status for f in checkup.check_data("auto")}
     assert found["photographs"] == "fail" and found["trained weights"] == "warn"
+
+
+def test_text_encoder_missing_broken_or_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_PROMPT_DIR", str(tmp_path))
+    (finding,) = checkup.check_words("auto")
+    assert finding.status == "ok" and "would be downloaded" in finding.detail and str(tmp_path / "ViT-B-32.pt") in finding.detail
+    (tmp_path / "ViT-B-32.pt").touch()
+    assert "CLIP's weights are in" in next(checkup.check_words("auto")).detail
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    (finding,) = checkup.check_words("auto")
+    assert finding.status == "warn" and "torchvision" in finding.detail and "pytorch.org" in finding.remedy
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (finding,) = checkup.check_words("auto")
+    assert finding.status == "warn" and "pip install open_clip_torch" in finding.remedy
 
 
 def test_sandbox_missing_or_forbidden(monkeypatch, tmp_path):

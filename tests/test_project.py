@@ -86,8 +86,8 @@ def test_import_is_light():
     code = (
         "import sys, json, torch, numpy; before = set(sys.modules); "
         "import course_lib, course_lib.models, course_lib.training, course_lib.evaluation; "
-        "names = 'open_clip torchvision sklearn skimage matplotlib pandas IPython accelerate PIL scipy torch._dynamo'.split(); "
-        "print(json.dumps([len(set(sys.modules) - before), [name for name in names if name in set(sys.modules) - before]]))"
+        "names = 'open_clip torchvision transformers sklearn skimage matplotlib pandas IPython accelerate PIL scipy torch._dynamo'; "
+        "print(json.dumps([len(set(sys.modules) - before), [name for name in names.split() if name in set(sys.modules) - before]]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     count, heavy = json.loads(done.stdout)

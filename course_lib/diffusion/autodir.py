@@ -35,7 +35,7 @@ from course_lib.images import pad_to_multiple
 from course_lib.models.official import CheckpointError, read_checkpoint
 from course_lib.models.unet import UNet, embed_time
 from course_lib.models.unet_parts import ResidualBlock, unshuffle_down
-from course_lib.prompts import CLEAN_SENTENCE, NAMES, SENTENCE, encode_words, refuse_other
+from course_lib.prompts import CLEAN_SENTENCE, NAMES, SENTENCE, encode_words, encoder_label, refuse_other
 
 KINDS = {"noise": "gaussian_noise", "blur": "motion_blur", "rain": "rain", "haze": "haze", "low light": "low_light"}
 DRAWN = {"noise": {"sigma": (10, 50)}, "blur": {"length": (7, 15)}}  # ranges that are not the kind's own
@@ -175,8 +175,8 @@ class PromptRestorer(nn.Module):
 class AutoDIR(nn.Module):
     """The whole system: image (B, 3, H, W) in [0, 1] -> restored, each picture in rounds of its own; `steps` shows them.
 
-    `head`, `restorer`: keywords of QualityHead and PromptRestorer. `encoder`: one of `prompts.ENCODERS`, which encodes the sentences, or a
-    label "name:fingerprint" as a weights file has it: the vectors then come with the weights.
+    `head`, `restorer`: keywords of QualityHead and PromptRestorer. `encoder`: one of `text_encoders.ENCODERS`, which encodes the sentences,
+    or a label "name:fingerprint" as a weights file has it: the vectors then come with the weights.
     """
 
     def __init__(self, head: dict | None = None, restorer: dict | None = None, encoder: str = "offline"):
@@ -199,9 +199,9 @@ class AutoDIR(nn.Module):
         if text in NAMES:
             vector = self.head.vectors[NAMES.index(text)]
         else:
-            made = encode_words(text, self.encoder.partition(":")[0])
-            refuse_other({"encoder": self.encoder}, made)
-            vector = made.vectors[0].to(self.head.vectors)
+            name = self.encoder.partition(":")[0]
+            refuse_other({"encoder": self.encoder}, encoder_label(name))  # before anything is downloaded for it
+            vector = encode_words(text, name).vectors[0].to(self.head.vectors)
         return self.head.prompts(vector[None])
 
     def remove(self, image: Tensor, text: str) -> Tensor:

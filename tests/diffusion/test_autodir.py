@@ -117,6 +117,13 @@ def test_words_of_another_encoder_are_refused(model):
         model.remove(torch.rand(1, 3, 16, 16), "snow")
 
 
+def test_another_encoder_is_refused_before_its_weights_are_downloaded(model, monkeypatch):
+    monkeypatch.setattr("course_lib.prompts.encode", lambda *_: pytest.fail("encoded"))
+    model.encoder = "open_clip:000000000000"
+    with pytest.raises(PromptError, match="other weights"):
+        model.prompt("a wet lens")
+
+
 def test_the_walk_ends_at_a_known_clean_image_however_large_the_residual():
     clean, degraded = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8) * 0.05
     process = WholeResidual()
