@@ -1,11 +1,13 @@
 """What a lesson records is there at once, replaces itself, and says whose piece made it."""
 
+import io
 import json
 
 import matplotlib.figure
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from course_lib.workbook import records
 from course_lib.workbook.records import begin, record
@@ -44,6 +46,17 @@ def test_a_photograph_is_shown_as_jpeg_and_kept_as_png(folder, photos):
     shown = record("photo", figure)
     assert shown._repr_png_() is None and shown._repr_jpeg_().startswith(b"\xff\xd8")
     assert 2 * len(shown._repr_jpeg_()) < (folder / "photo.png").stat().st_size
+
+
+def test_a_figure_is_kept_pixel_by_pixel_in_fewer_bytes(folder):
+    figure = matplotlib.figure.Figure(figsize=(3, 2))
+    figure.subplots().imshow(torch.rand(20, 30, 3))
+    plain = io.BytesIO()
+    figure.savefig(plain, format="png", dpi=100)
+    kept = record("noise", figure).png
+    assert len(kept) < len(plain.getvalue()) and kept == (folder / "noise.png").read_bytes()
+    before, after = (Image.open(io.BytesIO(data)) for data in (plain.getvalue(), kept))
+    assert before.convert("RGB").tobytes() == after.convert("RGB").tobytes()
 
 
 def test_a_second_run_of_the_cell_replaces_in_place(folder):
