@@ -8,6 +8,7 @@ from torch import Tensor
 from course_lib.figures.style import INK, PALETTE, line_style, new_figure, style
 
 _GAP = 0.08  # white space between two pictures, as a share of their width
+_MORE = 1.12  # a film may be so much wider than asked when its pictures get the next whole factor by it
 _DPI = 100  # of the records: a film's places are whole dots of it, so that every pixel of a picture is drawn as large as the next
 
 
@@ -22,8 +23,8 @@ def film(
     """Figure of rows of small pictures, each row (N, 3, h, w) in [0, 1]: a chain through time, or what several methods make of the same.
 
     A row's name stands at its left, `columns` above the first row, `notes[name]` under the pictures of a row. Rows may differ in the size
-    of their pictures, which are drawn equally wide, the widest by a whole factor where there is room for it. Raises ValueError for rows of
-    unequal number, or for labels of another number.
+    of their pictures, which are drawn equally wide, the widest by a whole factor where there is room for it. The figure is about `width`
+    inches wide, or less. Raises ValueError for rows of unequal number, or for labels of another number.
     """
     counts = {name: len(pictures) for name, pictures in rows.items()}
     if not rows or len(set(counts.values())) != 1:
@@ -55,9 +56,8 @@ def film(
 
 
 def _whole_dots(panel: float, pixels: int) -> tuple[float, float]:
-    """The width of a picture of so many pixels in inches, at most `panel`, and the gap as a share of it: whole dots, both."""
-    dots = int(panel * _DPI + 1e-6)
-    dots -= dots % pixels if dots >= pixels else 0
+    """The width of a picture of so many pixels in inches, about `panel`, and the gap as a share of it: whole dots, both."""
+    dots = int(panel * _DPI * _MORE) // pixels * pixels or int(panel * _DPI)
     return dots / _DPI, round(_GAP * dots) / dots
 
 
