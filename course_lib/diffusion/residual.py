@@ -5,6 +5,7 @@ At the doors (`loss`, `sample`) they lie in [0, 1] like everywhere else. A proce
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -140,6 +141,18 @@ class ResidualProcess(nn.Module):
         targets = self.targets(x0, x_in, noise)
         errors = sum(F.l1_loss(got, want, reduction="none").flatten(1).mean(1) for got, want in zip(outputs, targets, strict=True))
         return errors if each else errors.mean()
+
+    def walk_loss(self, model, degraded: Tensor, clean: Tensor, steps: int, noise: Tensor, step: int) -> Tensor:
+        """What the network does wrong on the way: the walk's own state before `step` (0 ... steps-1) instead of a true one, (B,).
+
+        A true state x_t holds part of the answer, which the network learns to read off; a walk's state holds only what it has said before.
+        Mean absolute error of the clean image and of the residual that are predicted there, in [-1, 1]. No gradient runs along the walk.
+        """
+        x_in, x0 = 2 * degraded - 1, 2 * clean - 1
+        state = next(islice(self.steps(model, degraded, steps, noise), step, None))
+        t = torch.full((len(x0),), state.t, dtype=torch.long, device=x0.device)
+        residual, _, estimate = self.predict(model, state.x, x_in, t)
+        return ((estimate - x0).abs() + (residual - (x_in - x0)).abs()).flatten(1).mean(1)
 
     def training_state(self, x0: Tensor, x_in: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """The state x_t that `loss` shows the network."""

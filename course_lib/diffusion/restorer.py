@@ -22,24 +22,29 @@ class DiffusionRestorer(nn.Module):
     """degraded (B, 3, H, W) in [0, 1] -> restored, same; with `clean` as well, the loss of each picture, (B,), for training.
 
     `kind`: "rddm" or "diffuir"; `network`, `process`: keywords of theirs; `steps`: calls of the network in a restoration, 0: the paper's.
+    `on_walk`: it trains on the states of its own walk (`process.walk_loss`, ours), not on true ones as in the papers.
     `evaluation.restore` pads images to the sides that the network needs. Raises ValueError for an unknown kind.
     """
 
-    def __init__(self, kind: str = "rddm", network: dict | None = None, process: dict | None = None, steps: int = 0):
+    def __init__(self, kind: str = "rddm", network: dict | None = None, process: dict | None = None, steps: int = 0, on_walk: bool = False):
         super().__init__()
         if kind not in KINDS:
             raise ValueError(f"DiffusionRestorer: kind is one of {', '.join(KINDS)}, got {kind!r}")
         make_process, make_network, usual = KINDS[kind]
         self.network = make_network(**(network or {}))
         self.process = make_process(**(process or {}))
-        self.steps = steps or usual
+        self.steps, self.on_walk = steps or usual, on_walk
         self.config = dict(kind=kind, network=self.network.config, process=dict(process or {}), steps=self.steps)
+        self.config |= {"on_walk": True} if on_walk else {}
         # schedules follow from the configuration: a weights file holds the network alone
         self.process._non_persistent_buffers_set.update(name for name, _ in self.process.named_buffers())
 
     def forward(self, degraded: Tensor, clean: Tensor | None = None, t: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         if clean is None:
             return self.restore(degraded)
+        if self.on_walk:
+            noise = torch.randn_like(clean) if noise is None else noise
+            return self.process.walk_loss(self.network, degraded, clean, self.steps, noise, int(torch.randint(self.steps, ())))
         return self.process.loss(self.network, degraded, clean, t, noise, each=True)
 
     def restore(self, degraded: Tensor, steps: int = 0, noise: Tensor | None = None, **options) -> Tensor:

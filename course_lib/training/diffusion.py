@@ -61,7 +61,14 @@ def objective_for(recipe: Recipe, model: nn.Module) -> Callable[[nn.Module, Batc
     """The loss of a diffusion model or an autoencoder."""
     if recipe.model == "autoencoder":
         return autoencoder_objective
+    if getattr(model, "on_walk", False):
+        return walk_objective
     return LevelObjective(model.T, recipe.model == "diffusion_restorer")
+
+
+def walk_objective(model: nn.Module, batch: Batch) -> Tensor:
+    """The loss of a restorer on the states of its own walk, one step of it for the whole batch, drawn by torch's stream."""
+    return model(batch[0], batch[1]).mean()
 
 
 def autoencoder_objective(model: nn.Module, batch: Batch) -> Tensor:
