@@ -13,6 +13,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from course_lib import prompts, text_encoders
 from course_lib.prompts import COURSE_TEXTS, NAMES, encode_words, read_vectors, refuse_other
@@ -117,6 +119,20 @@ def test_a_damaged_cache_of_vectors_is_told_and_made_anew(tmp_path, served, coun
     file.write_bytes(content[:50])
     encode_words("fog", "open_clip", **options)
     assert len(counted) == 3
+
+
+def test_a_file_of_another_encoders_vectors_is_not_taken(tmp_path, served, counted):
+    one, other, said = served("w.pt", b"weights"), served("v.pt", b"other weights"), []
+    encode_words("fog", "open_clip", folder=tmp_path, weights=one, say=silent)
+    (file,) = tmp_path.glob("open_clip-*.safetensors")
+    file.rename(tmp_path / f"open_clip-{other.sha256[:12]}.safetensors")
+    encode_words("fog", "open_clip", folder=tmp_path, weights=other, say=said.append)
+    assert counted == ["fog", "fog"] and f"are of open_clip:{one.sha256[:12]}, not of" in said[0]
+    prompts.write_vectors(file, {"fog": torch.ones(3)}, "x")
+    with safe_open(file, "pt") as content:
+        save_file({"vectors": content.get_tensor("vectors")}, file, {"words": '["fog"]'})
+    with pytest.raises(PromptError, match="it does not give encoder, sha256"):
+        read_vectors(file)
 
 
 def test_weights_are_fetched_once_and_checked(tmp_path, served):
