@@ -1,4 +1,4 @@
-"""`course bench restormer`, `course bench promptir`: our model beside its plain form, as ratios of interleaved pairs, with peak memory.
+"""`course bench restormer`, `promptir`, `dfpir`: our model beside its plain form, as ratios of interleaved pairs, with peak memory.
 
 Seconds depend on the machine and on what else runs on it; the ratio of two programs measured in turns in one process does not, much.
 """
@@ -17,8 +17,9 @@ import torch.nn.functional as F
 
 from course_lib.models import create_model
 from course_lib.models.plain import PlainPromptIR, PlainRestormer
+from course_lib.models.plain_dfpir import PlainDFPIR
 
-PLAIN = {"restormer": PlainRestormer, "promptir": PlainPromptIR}
+PLAIN = {"restormer": PlainRestormer, "promptir": PlainPromptIR, "dfpir": PlainDFPIR}
 
 # model -> work, image side, bf16 for ours (the plain form stays fp32: bf16 autocast alone gains it nothing on a CPU), least ratio asked for
 CASES = {
@@ -35,6 +36,11 @@ CASES = {
         ("forward", 256, False, 1.5),
         ("training step", 128, False, 1.4),
         ("training step", 256, False, 1.4),
+    ),
+    "dfpir": (
+        ("forward", 128, False, 1.5),
+        ("forward", 256, False, 1.5),
+        ("training step", 128, False, 1.4),
     ),
 }
 # GiB that the plain training step needs at a side (four times the 3.9 of side 128, and weights); what does not fit is left out, aloud.
@@ -57,21 +63,26 @@ def _autocast(bf16: bool):
     return torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
 
 
-def _forward(model, image, bf16: bool) -> Callable[[], torch.Tensor]:
+def _inputs(what: str, side: int) -> tuple[torch.Tensor, ...]:
+    """A picture, and for a model that is told the degradation the vector of a text."""
+    return torch.rand(1, 3, side, side), *([torch.randn(1, 512)] if what == "dfpir" else [])
+
+
+def _forward(model, inputs, bf16: bool) -> Callable[[], torch.Tensor]:
     def work():
         with torch.no_grad(), _autocast(bf16):
-            return model(image)
+            return model(*inputs)
 
     return work
 
 
-def _step(model, image, bf16: bool, fused: bool) -> Callable[[], torch.Tensor]:
+def _step(model, inputs, bf16: bool, fused: bool) -> Callable[[], torch.Tensor]:
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-6, fused=fused)
 
     def work():
         with _autocast(bf16):
-            restored = model(image)
-        loss = F.l1_loss(restored.float(), image)
+            restored = model(*inputs)
+        loss = F.l1_loss(restored.float(), inputs[0])
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -82,17 +93,17 @@ def _step(model, image, bf16: bool, fused: bool) -> Callable[[], torch.Tensor]:
 
 def _works(what: str, work: str, side: int, bf16: bool) -> dict[str, Callable]:
     plain, ours = _models(what, work != "forward")
-    image = torch.rand(1, 3, side, side)
+    inputs = _inputs(what, side)
     if work == "forward":
-        return {"plain": _forward(plain, image, False), "ours": _forward(ours, image, bf16)}
-    return {"plain": _step(plain, image, False, fused=False), "ours": _step(ours, image, bf16, fused=True)}
+        return {"plain": _forward(plain, inputs, False), "ours": _forward(ours, inputs, bf16)}
+    return {"plain": _step(plain, inputs, False, fused=False), "ours": _step(ours, inputs, bf16, fused=True)}
 
 
 def _difference(what: str, side: int, bf16: bool) -> float:
     """Largest difference of the two outputs, relative to the range of the plain one."""
     plain, ours = _models(what, False)
-    image = torch.rand(1, 3, side, side)
-    want, got = _forward(plain, image, False)(), _forward(ours, image, bf16)().float()
+    inputs = _inputs(what, side)
+    want, got = _forward(plain, inputs, False)(), _forward(ours, inputs, bf16)().float()
     return ((got - want).abs().max() / (want.max() - want.min())).item()
 
 

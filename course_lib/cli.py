@@ -189,7 +189,7 @@ def leaderboard(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="restormer, promptir, or data (the degradations).")] = "restormer",
+    what: Annotated[str, typer.Argument(help="restormer, promptir, dfpir, or data (the degradations).")] = "restormer",
     pairs: Annotated[int, typer.Option(help="Interleaved pairs behind each median.")] = 9,
     json_: Json = False,
 ):

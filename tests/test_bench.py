@@ -6,7 +6,7 @@ from course_lib import bench
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["restormer", "promptir"])
+@pytest.mark.parametrize("what", ["restormer", "promptir", "dfpir"])
 def test_rows_of_a_small_case(monkeypatch, what):
     monkeypatch.setitem(bench.CASES, what, (("forward", 32, False, 1.5), ("training step", 32, False, 1.5)))
     rows, text = bench.run_bench(what, pairs=1, progress=False)
@@ -17,7 +17,7 @@ def test_rows_of_a_small_case(monkeypatch, what):
         assert f"{row['ratio']:.2f}" in text
 
 
-@pytest.mark.parametrize("what", ["restormer", "promptir"])
+@pytest.mark.parametrize("what", ["restormer", "promptir", "dfpir"])
 def test_weights_are_shaken_and_shared(what):
     plain, ours = bench._models(what, training=False)
     assert ours.encoder_level1[0].attn.temperature.item() != 1
@@ -46,5 +46,5 @@ def test_a_case_that_does_not_fit_into_memory_is_left_out_aloud(monkeypatch):
 
 
 def test_unknown_benchmark():
-    with pytest.raises(ValueError, match="there are: restormer, promptir, data"):
+    with pytest.raises(ValueError, match="there are: restormer, promptir, dfpir, data"):
         bench.run_bench("nothing")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from course_lib.images import save_image
+from course_lib.prompts import COURSE_TEXTS
 from course_lib.training import Recipe, load_recipe, tasks
 from course_lib.training.recipe import RecipeError
 from course_lib.training.run import train, training_images
@@ -70,3 +71,31 @@ def test_the_figures_of_the_published_schedules():
         assert recipe.steps == round(samples / 32 * 120) and recipe.warmup == pytest.approx(15 * samples / 32, abs=1)
         assert recipe.final_learning_rate == pytest.approx(2e-4 * (1 + math.cos(math.pi * 105 / 135)) / 2, rel=1e-2)
     assert (airnet.steps, airnet.batches, airnet.patches, airnet.balance) == (1000 * 400, (5,), (128,), "balanced")
+
+
+def test_dfpir_as_printed_and_as_coded(root, tmp_path, monkeypatch):
+    printed, coded = load_recipe("dfpir_three_task_printed"), load_recipe("dfpir_three_task_coded")
+    samples, ends = 142_431, [0, *printed.stage_ends]
+    assert [round((b - a) * batch / samples, 4) for a, b, batch in zip(ends, ends[1:], printed.batches, strict=False)] == [80, 5]
+    first, last = printed.stage_ends[0] - 1, printed.steps - 1
+    assert [printed.stage(step) for step in (0, first, first + 1, last)] == [(128, 5)] * 2 + [(192, 3)] * 2
+    rates = [printed.learning_rate_at(step) for step in (0, first, first + 1, last)]
+    assert rates == pytest.approx([1e-4, 1e-5, 1e-5, 1e-5])
+    assert coded.steps == 500 * samples / 5 and (coded.batches, coded.patches, coded.stage_rates) == ((5,), (128,), ())
+    for epoch in (0, 100, 250, 499):
+        wanted = 1e-4 * (1 + math.cos(math.pi * epoch / 500)) / 2
+        assert coded.learning_rate_at(epoch * samples // 5) == pytest.approx(wanted, rel=1e-2, abs=2e-9)
+    for recipe in (printed, coded):
+        assert (recipe.betas, recipe.weight_decay, recipe.clip_norm, recipe.ema_decay) == ((0.9, 0.999), 0, 0, 0)
+        assert recipe.config["encoder"] == "open_clip" and list(recipe.config["words"]) == [
+            "noise 15",
+            "noise 25",
+            "noise 50",
+            "rain",
+            "haze",
+        ]
+        assert set(recipe.config["words"].values()) <= set(COURSE_TEXTS), "the offline encoder's vectors of these texts are shipped"
+    monkeypatch.setattr(tasks, "task_validation", partial(tasks.task_validation, crop=32))
+    recipe = small("dfpir_three_task_coded", validate_every=0, precision="fp32")
+    recipe = recipe.replace(config={**recipe.config, "words": coded.config["words"], "encoder": "offline"})
+    assert train(recipe, tmp_path / "run", device="cpu", progress=False, say=str).steps == 2
