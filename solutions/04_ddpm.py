@@ -222,21 +222,20 @@ with style():
 record("measured", figure, f"Mean and variance of {settings.copies:,} copies of the number 0.8, measured after every single step.")
 
 # %% [markdown] lang="en"
-# The mean fades to 0, and the variance stops at 1. Both look smooth, so there should be a formula. Three guesses for the mean after $t$ steps:
+# The mean fades to 0, and the variance stops at 1. Both look smooth, so there should be a formula. Let us guess:
 #
-# - it is multiplied by $\sqrt{1 - \beta}$ in every step, so by the *product* $\prod_s \sqrt{1 - \beta_s}$ in all,
-# - the variance that the noise has put in must be what makes room up to 1,
-# - so perhaps variance = 1 - (that product) squared.
+# - every step multiplies the mean by $\sqrt{1 - \beta_s}$, so all of them together multiply it by the *product* $\prod_s \sqrt{1 - \beta_s}$,
+# - the variance ends at 1 when nothing is left of the picture. Perhaps it always fills what the picture has left: variance = 1 - (that product) squared.
 
 # %%
 product = torch.cumprod(1 - betas, 0)  # of the squares
 rows = []
 for t in (10, 100, 300, 600, 1000):
     rows.append({"steps": t, "mean / 0.8, measured": means[t - 1] / 0.8, "root of the product": float(product[t - 1].sqrt()), "variance, measured": variances[t - 1], "1 - product": float(1 - product[t - 1])})
-record("guess", pd.DataFrame(rows).round(3), f"The guess against the measurement, {settings.copies:,} copies: a mean of so many is sure to about {settings.copies**-0.5:.3f}.")
+record("guess", pd.DataFrame(rows).round(3), f"The guess against the measurement. With {settings.copies:,} copies chance alone moves the second column by about {1 / (0.8 * settings.copies**0.5):.3f} and the fourth by about {(2 / settings.copies) ** 0.5:.3f} where the variance is near 1. ('product': of all 1 - beta.)")
 
 # %% [markdown] lang="en"
-# The guess holds as well as the experiment can tell. Now the proof, in two lines. Write $\alpha_t = 1 - \beta_t$ and put one step into the next:
+# The guess holds: the columns differ by no more than chance explains. Now the proof, in two lines. Write $\alpha_t = 1 - \beta_t$ and put one step into the next:
 #
 # $$
 # x_t = \sqrt{\alpha_t}\,\big(\sqrt{\alpha_{t-1}}\, x_{t-2} + \sqrt{1 - \alpha_{t-1}}\, z_{t-1}\big) + \sqrt{1 - \alpha_t}\, z_t
@@ -315,6 +314,9 @@ times = jump_to.repeat_interleave(24)
 jumped = noise_to(x_0, times, torch.randn_like(x_0), alpha_bar).flatten()
 with style():
     figure.axes[1].scatter(times, jumped, s=5, color=PALETTE[1], zorder=3)
+# two equal bells have one common top as soon as each is as wide as half the way between them
+half_way, width = alpha_bar.sqrt() * (peaks[0] - peaks[1]) / 2, (alpha_bar * spread**2 + 1 - alpha_bar).sqrt()
+print(f"one peak instead of two from t = {int((half_way <= width).nonzero()[0])} on (by the formula)")
 record("density", figure, "A number with two likely values turns into a standard normal. White: single walks, step by step. Orange: jumps by the closed form.", piece=provenance("04-a"))
 
 # %% [markdown] lang="en"
@@ -323,8 +325,8 @@ record("density", figure, "A number with two likely values turns into a standard
 # %% [markdown] lang="en"
 # ## 3 · Schedules: how fast to destroy
 #
-# The linear $\beta_t$ of the first paper was a guess that worked. Nichol and Dhariwal (ICML 2021) looked at the pictures and found that small pictures are destroyed too early: the last third of the chain is nothing but noise, steps in which
-# there is nothing to learn. They drew the curve of $\bar\alpha$ itself instead, as a squared cosine.
+# The linear $\beta_t$ of the first paper was a guess that worked. Nichol and Dhariwal (ICML 2021) looked at small pictures on their way through it: they are destroyed too early, and the end of the chain is nothing but noise, steps in which
+# there is nothing to learn. They drew the curve of $\bar\alpha$ itself instead, as a squared cosine. A third one, "scaled linear", lets the *roots* of the betas run in a straight line; latent diffusion (section 10) came with it.
 
 # %% [markdown] lang="en"
 # **Exercise 04-b (2 points, about 10 minutes).** Write the cosine schedule of Nichol and Dhariwal (2021, eq. 17). Over $T$ steps the share of the picture falls
@@ -389,7 +391,7 @@ for name, curve in schedules.items():
 record("schedule_films", film(rows, [f"t = {t}" for t in marks]), "One picture and one noise under three schedules, by the closed form.", piece=provenance("04-a", "04-b"))
 
 # %% [markdown] lang="en"
-# In the linear row the right part is wasted: picture after picture of noise. The cosine spreads the destruction more evenly.
+# At t = 600 only the cosine row still shows a dark and a red side. In the other two the right half is wasted: picture after picture of noise. The cosine spreads the destruction more evenly.
 #
 # What exactly is lost, and in which order? Photographs have much power in slow changes and little in fine detail; noise has the same power everywhere. So there is a frequency where the two meet, and all detail finer than that is under the noise.
 #
@@ -408,7 +410,7 @@ record(
 )
 
 # %% [markdown] lang="en"
-# So the forward chain eats a picture from the fine end to the coarse end, and the way back goes from coarse to fine: first light and dark, then shapes, then texture. Keep this in mind when you look at samples. It also tells what a schedule *does*: it decides how many steps are spent on
+# So the forward chain eats a picture from the fine end to the coarse end, and the way back goes from coarse to fine: first light and dark, then shapes, then texture. (Where a curve at the right runs flat along the bottom, noise is stronger than even the coarsest waves that this spectrum tells apart.) Keep this in mind when you look at samples. It also tells what a schedule *does*: it decides how many steps are spent on
 # each kind of detail. The linear one hurries through the fine detail and lingers where everything is gone.
 
 # %% [markdown] lang="en"
@@ -509,19 +511,21 @@ with style():
     left.plot(grid, bell(grid, mean, variance), color=INK, linewidth=2, label="posterior, your formula")
     left.plot(grid, bell(grid, float(short[t - 1].sqrt()) * 0.8, float(1 - short[t - 1])), color=PALETTE[1], linestyle="--", label="all walks, one step before")
     left.axvline(reached, color="0.5", linewidth=0.8)
-    left.text(reached, left.get_ylim()[1] * 0.97, " reached: -0.3", fontsize=7.5, va="top")
     left.set(xlabel="value one step before", ylabel="density", title=f"10 steps, from x_0 = 0.8 to {reached} at t = {t}")
     left.legend(frameon=False, fontsize=7, loc="upper right")
     left.set_ylim(0, left.get_ylim()[1] * 1.35)
+    left.text(reached, left.get_ylim()[1] * 0.97, f"reached: {reached} ", fontsize=7.5, va="top", ha="right")
     right.semilogy(times, weights[0], color=PALETTE[0], label="weight of x_0")
     right.semilogy(times, weights[1], color=PALETTE[1], linestyle="--", label="weight of x_t")
     right.set(xlabel="time t of 1000 (cosine)", title="the mean of the posterior is a mixture of two", ylim=(1e-4, 2))
     right.legend(frameon=False, loc="lower right")
-record("posterior", figure, "Left: where walks came from that reached a given value, counted and by the formula. Right: what the mean is made of, with 1000 steps.", piece=provenance("04-c"))
+display(record("posterior", figure, "Left: where walks came from that reached a given value, counted and by the formula. Right: what the mean is made of, with 1000 steps.", piece=provenance("04-c")))
 print(f"counted: mean {came_from.mean():.3f}, variance {came_from.var():.3f}; formula: mean {mean:.3f}, variance {variance:.3f}")
 
 # %% [markdown] lang="en"
-# Now look at the right panel. With 1000 steps the weight of $x_t$ is nearly 1 and that of $x_0$ is some thousandths: **one step back moves hardly anything.** The network's opinion about $x_0$ is taken a little at a time, and before the next step it may change its mind. Only in the very last steps
+# They came from between the two: the counted mean lies right of -0.3 and left of the dashed curve's middle, and the formula says the same.
+#
+# Now look at the right panel. With 1000 steps the weight of $x_t$ is nearly 1, and that of $x_0$ stays below a hundredth for most of the chain: **one step back moves hardly anything.** The network's opinion about $x_0$ is taken a little at a time, and before the next step it may change its mind. Only in the very last steps
 # does $x_0$ rule. This is why the chain can commit slowly where one big step would have to give a blurred mean.
 
 # %% [markdown] lang="en"
@@ -687,19 +691,19 @@ check("04-d", TimeEmbedding)
 
 # %%
 my_embedding = use("04-d", TimeEmbedding)
-codes = my_embedding(64)(torch.arange(1000)).detach()
+codes = my_embedding(32)(torch.arange(1000)).detach()
 alike = F.cosine_similarity(codes[[100, 500, 900], None], codes[None], dim=-1)
 with style():
     figure = new_figure(9, 3.0)
     left, right = figure.subplots(1, 2)
-    shown_codes = left.imshow(codes[::4].T, aspect="auto", extent=(0, 1000, 64, 0), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+    shown_codes = left.imshow(codes[::8].T, aspect="auto", extent=(0, 1000, 32, 0), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
     left.set(xlabel="time t", ylabel="number of the code", title="the code of every time: sines above, cosines below")
     figure.colorbar(shown_codes, ax=left)
     for index, (t, row) in enumerate(zip((100, 500, 900), alike, strict=True)):
         right.plot(row, label=f"t = {t}", **{key: value for key, value in line_style(index).items() if key != "marker"})
     right.set(xlabel="another time", ylabel="cosine of the two codes", title="near times have near codes", ylim=(-0.05, 1.25))
     right.legend(frameon=False, ncols=3, loc="upper center")
-record("time_codes", figure, "The code of the time, 64 numbers: fast waves tell neighbours apart, slow ones tell early from late.", piece=provenance("04-d"))
+record("time_codes", figure, "The code of the time, here 32 numbers: fast waves tell neighbours apart, slow ones tell early from late.", piece=provenance("04-d"))
 
 # %% [markdown] lang="en"
 # The code goes through two linear layers and then into *every* residual block, where it sets a scale and a shift of each channel:
@@ -710,7 +714,7 @@ record("time_codes", figure, "The code of the time, 64 numbers: fast waves tell 
 #
 # A channel can so be switched off at some noise levels and turned up at others. This is the only place where the network learns how noisy its input is.
 #
-# **Predict:** could it find out by itself, without being told? (Think of the noise you can measure in a flat patch of sky.)
+# **Think:** could it find out by itself, without being told? From a flat patch of sky it could: measure the scatter, and you have the level. From leaves it is harder. So a network that is told has one task less.
 
 # %% [markdown] lang="en"
 # **Exercise 04-e (3 points, about 15 minutes).** The block that the U-Net is made of. It is a residual block of two convolutions, and the embedded time turns the volume of each channel up or
@@ -874,12 +878,12 @@ for step, rows in validation.groupby("step"):
     curves[f"live, {step} steps"] = [10 ** (-value / 10) for value in rows.sort_values("task", key=lambda names: names.astype(int))["psnr"]]
 if plan.T == process.T and torch.allclose(plan.alpha_bar, process.alpha_bar):
     curves["shipped (recorded run)"] = noise_losses(shipped_noise, process.alpha_bar.to(exact).to(device))
-record(
+display(record(
     "loss_by_level",
     level_figure(curves, level_times, losses=list(zip(log["step"], log["loss"], strict=True))),
     f"Live, {run.steps} steps from random weights: the training loss, and the loss by noise level on {settings.level_patches} held-out patches. For comparison {origin('ddpm_patches_small')}.",
     piece=provenance("04-a", "04-d", "04-e", "04-f"),
-)
+))  # fmt: skip
 bars = {t: float(plan.alpha_bar[t]) for t in level_times}
 print("time                       " + "".join(f"{t:9d}" for t in level_times))
 for name, values in curves.items():
@@ -915,7 +919,9 @@ record(
 )
 
 # %% [markdown] lang="en"
-# A random patch of 32 pixels of a photograph is rarely a "thing": it is a bit of sky, an edge, some leaves. So judge the drawn patches by that measure: do they have smooth parts *and* edges, colours that go together, texture without grain? Section 8 turns this into numbers.
+# A random patch of 32 pixels of a photograph is rarely a "thing": it is a bit of sky, an edge, some leaves. So judge the drawn patches by that measure: do they have smooth parts *and* edges, colours that go together, texture without grain?
+#
+# The live network draws coloured noise with blotches in it. Its loss was small, and that was the easy part of the loss. The shipped network has learnt which colours go together and that light and dark come in areas. But clean edges are rare, single pixels stick out, and you would hardly take a row of its patches for a row of real ones. It is a small network after a short training, and everything that follows is done with it. Section 8 turns this impression into numbers.
 
 # %% [markdown] lang="en"
 # ## 8 · Sampling, fast and slow
@@ -932,7 +938,7 @@ record(
 
 # %%
 states = list(process.steps(network, start_noise[4 % len(start_noise)][None], steps=settings.sample_steps))
-keep = sorted({round(place) for place in np.linspace(0, len(states) - 1, 9)})
+keep = sorted({round(place) for place in np.linspace(0, len(states) - 1, 8)})
 rows = {name: torch.cat([to_image(getattr(states[place], part)) for place in keep]) for name, part in (("state x_t", "x"), ("estimate of x_0", "x_0"))}
 record("sampling", film(rows, [f"step {states[place].step}" for place in keep]), f"A patch on its way out of noise: the state and the network's estimate of the clean picture, {settings.sample_steps} ancestral steps ({origin('ddpm_patches_small')}).")
 
@@ -1033,12 +1039,12 @@ for steps in settings.quality_steps:
     t_begin = time.perf_counter()
     by_steps[steps] = draw_pictures(quality_noise, steps)
     print(f"{steps:4d} steps: {(time.perf_counter() - t_begin) / settings.quality_count:.3f} s a patch")
-eight = {str(steps): pictures[:8] for steps, pictures in by_steps.items()}
-slider = step_slider(eight)
-record("steps", film({f"{name} steps" if name != "1" else "1 step": pictures for name, pictures in eight.items()}), f"The same noise drawn with more and more steps of DDIM, eta 0 ({origin('ddpm_patches_small')}).", piece=provenance("04-g"))
+few_of_them = {str(steps): pictures[:6] for steps, pictures in by_steps.items()}
+slider = step_slider(few_of_them)
+record("steps", film({f"{name} steps" if name != "1" else "1 step": pictures for name, pictures in few_of_them.items()}), f"The same noise drawn with more and more steps of DDIM, eta 0 ({origin('ddpm_patches_small')}).", piece=provenance("04-g"))
 
 # %% [markdown] lang="en"
-# In a live notebook the cell above shows a slider. Move it: the picture does not *change* with more steps, it comes into *focus*. With $\eta = 0$ there is no chance on the way; the noise at the start has already decided which picture it will be, and more steps only follow the path more exactly.
+# In a live notebook the cell above shows a slider. Move it. A single step gives nearly one flat colour, the mean of all pictures, and two steps a soft patch. But from about eight steps on the picture does not *change* with more steps, it comes into *focus*. With $\eta = 0$ there is no chance on the way; the noise at the start has already decided which picture it will be, and more steps only follow the path more exactly.
 #
 # How good are the pictures? The usual number, the Fréchet Inception Distance, needs a network trained on ImageNet and tens of thousands of pictures. We measure something smaller that says openly what it is. Each patch gives ten numbers: mean brightness and contrast, the power of detail in four octaves, two colours and how much they vary, and how
 # *sparse* its edges are (a photograph has few strong edges; noise has weak ones everywhere). For each number we compare mean and spread over drawn and over real patches, in units of the real spread, and add up:
@@ -1047,7 +1053,7 @@ record("steps", film({f"{name} steps" if name != "1" else "1 step": pictures for
 # d = \sum_{k=1}^{10} \big(m_k - m_k^{\text{real}}\big)^2 + \big(s_k - s_k^{\text{real}}\big)^2
 # $$
 #
-# This is the Fréchet distance of two Gaussians with ten independent numbers. It is blind for *things*: it cannot tell a face from leaves. And with few patches it is never 0, not even for real ones. So we also measure it for real patches of other photographs, again and again. (The shipped network learnt from yet other photographs. A part of its distance is that difference, and no fault of its own.)
+# This is the Fréchet distance of two Gaussians with ten independent numbers. It is blind for *things*: it cannot tell a face from leaves. And with few patches it is never 0, not even for real ones. So we also measure it for as many real patches, drawn twenty times, and for the same patches with a blur and with noise: that shows what the number sees. (The shipped network learnt from other photographs than these. A part of its distance is that difference, and no fault of its own.)
 
 # %%
 def statistics(images):
@@ -1066,30 +1072,33 @@ def statistics(images):
     return torch.stack(numbers, 1)
 
 
-reference = statistics(crops(photos["train"], settings.pool, seed=100))
+every_photo = {**photos["train"], **load_photos("validation"), **photos["test"]}
+reference = statistics(crops(every_photo, settings.pool, seed=100))
 mean, spread_of = reference.mean(0), reference.std(0)
 
 
 def distance_to_real(images):
-    """The distance of the text between patches (N, 3, h, w) and the patches of the training photographs."""
+    """The distance of the text between patches (N, 3, h, w) and many patches of the course's photographs."""
     own = (statistics(images) - mean) / spread_of
     return float(own.mean(0).square().sum() + (own.std(0) - 1).square().sum())
 
 
-real_pool = crops(photos["test"], settings.pool, seed=200)
+real_pool = crops(every_photo, settings.pool, seed=200)
 draws = [real_pool[torch.randperm(len(real_pool))[: settings.quality_count]] for _ in range(20)]
 floor = sorted(distance_to_real(draw) for draw in draws)
-floor = [floor[1], floor[len(floor) // 2], floor[-2]]  # about 5 %, the middle, about 95 %
 rows = [{"sampler": "DDIM, eta 0", "steps": steps, "distance": distance_to_real(pictures)} for steps, pictures in by_steps.items()]
 rows += [{"sampler": "eta 1", "steps": steps, "distance": distance_to_real(draw_pictures(quality_noise, steps, eta=1.0))} for steps in settings.noisy_steps]
 longest = max(by_steps)
 for row in rows:
     if row["sampler"] == "DDIM, eta 0":
         row["to the longest chain (dB)"] = round(float(psnr(by_steps[row["steps"]], by_steps[longest]).mean()), 2) if row["steps"] < longest else ""
-blurred = F.avg_pool2d(F.pad(real_pool, (1, 1, 1, 1), mode="replicate"), 3, 1)[: settings.quality_count]
-noisy = (real_pool + 0.1 * torch.randn_like(real_pool)).clamp(0, 1)[: settings.quality_count]
-rows += [{"sampler": name, "steps": "", "distance": distance_to_real(images)} for name, images in (("real patches, blurred (3 x 3)", blurred), ("real patches, noise of 0.1", noisy))]
-rows += [{"sampler": "real patches of other photographs", "steps": "", "distance": floor[1]}]
+spoil = {
+    "as they are": lambda patches: patches,
+    "blurred (3 x 3)": lambda patches: F.avg_pool2d(F.pad(patches, (1, 1, 1, 1), mode="replicate"), 3, 1),
+    "noise of 5 grey levels": lambda patches: (patches + 5 / 255 * torch.randn_like(patches)).clamp(0, 1),
+    "noise of 25 grey levels": lambda patches: (patches + 25 / 255 * torch.randn_like(patches)).clamp(0, 1),
+}
+rows += [{"sampler": f"real patches, {name}", "steps": "", "distance": float(np.mean([distance_to_real(change(draw)) for draw in draws]))} for name, change in spoil.items()]
 quality = pd.DataFrame(rows)
 quality["distance"] = quality["distance"].round(2)
 quality["to the longest chain (dB)"] = quality["to the longest chain (dB)"].fillna("")
@@ -1099,8 +1108,8 @@ with style():
     for index, name in enumerate(("DDIM, eta 0", "eta 1")):
         part = quality[quality["sampler"] == name]
         left.plot(part["steps"].astype(int), part["distance"], label=name, **line_style(index))
-    left.axhspan(floor[0], floor[2], color="0.88", zorder=0, label="real patches of other photographs")
-    left.set(xlabel="steps", ylabel="distance to real patches", xscale="log", ylim=(0, 1.35 * max(floor[2], quality["distance"].max())))
+    left.axhspan(floor[1], floor[-2], color="0.88", zorder=0, label="real patches, as many")
+    left.set(xlabel="steps", ylabel="distance to real patches", xscale="log", ylim=(0, 1.2 * quality["distance"].max()))
     left.legend(frameon=False, fontsize=7.5, loc="upper right")
     apart = [(steps, float(psnr(pictures, by_steps[longest]).mean())) for steps, pictures in by_steps.items() if steps < longest]
     right.plot(*zip(*apart, strict=True), **line_style(0))
@@ -1108,15 +1117,24 @@ with style():
     for axes in (left, right):
         axes.set_xticks(settings.quality_steps, settings.quality_steps)
         axes.minorticks_off()
-record("quality", figure, f"Quality against steps, {settings.quality_count} patches each, measured in this run: the distance of the text (grey: what {settings.quality_count} real patches get), and how near a short chain comes to a long one from the same noise.", piece=provenance("04-g"))
-record("quality_table", quality, f"The same in numbers, measured in this run with {settings.quality_count} patches ({origin('ddpm_patches_small')}).", piece=provenance("04-g"))
+display(record("quality", figure, f"Quality against steps, {settings.quality_count} patches each, measured in this run: the distance of the text (grey: what {settings.quality_count} real patches get), and how near a short chain comes to a long one from the same noise.", piece=provenance("04-g")))
+best = min(by_steps, key=lambda steps: distance_to_real(by_steps[steps]))
+print(f"nearest to real patches with {best} steps; 18 of 20 draws of {settings.quality_count} real patches lie between {floor[1]:.2f} and {floor[-2]:.2f} (grey)")
+in_spreads = {steps: (statistics(pictures) - mean) / spread_of for steps, pictures in by_steps.items()}
+own = in_spreads[longest]
+names = ("brightness", "contrast", *(f"octave {k}" for k in (1, 2, 3, 4)), "warm", "green", "colour's spread", "sparseness")
+print(f"after {longest} steps, in real spreads (0 and 1 would be right; octave 1 is the finest detail):")
+print("\n".join(f"{name:16s} mean {m:+.1f}, spread {d:.1f}" for name, m, d in zip(names, own.mean(0).tolist(), own.std(0).tolist(), strict=True)))
+print("octave 1, the mean by steps: " + ", ".join(f"{steps}: {values[:, 2].mean():+.1f}" for steps, values in in_spreads.items()))
+record("quality_table", quality, f"The same in numbers, measured in this run with {settings.quality_count} patches; real ones: the mean of twenty draws ({origin('ddpm_patches_small')}).", piece=provenance("04-g"))
 
 # %% [markdown] lang="en"
-# Read the table from below: it says what the number can see. Blurring real patches or adding a little noise to them makes it larger than what real patches of other photographs get; if the drawn patches are in the same range, then their *statistics* are those of photographs, as far as these ten numbers go.
+# Read the table from below: it says what the number can see. It has sharp eyes for grain and hardly any for a light blur, because many real patches are out of focus anyway.
 #
-# - **Steps.** A single step gives the network's first estimate, without shapes. Then look where the curve stops changing. *Where* it levels out says how good the **network** is; how *soon* it gets there says how good the **sampler** is. If it hardly falls at all, the network's own faults are larger than those of a short chain.
-# - **eta.** With $\eta = 1$ and few steps, every step throws in much new noise and few steps are left to take it out again. Compare the two curves at the same number of steps.
-# - **Chance.** The grey band is wide: with so few patches, small differences mean nothing. The right panel has no such trouble, because it compares picture with picture.
+# - **Steps.** The distance falls steeply up to four steps, a little more up to eight, and then it *rises* again. The list under the figure says why: the finest detail ends up too strong, and from two steps on every longer chain brings out more of it. The estimates of a short chain are blurred, and that hides the grain of this network. *Where* a curve ends says how good the **network** is; how *soon* it gets there says how good the **sampler** is. Better networks gain from more steps for longer.
+# - **The network.** No number of steps brings it near the grey band. Most of the distance is in the spreads, which are about half of what they should be: the drawn patches are too much alike. Real patches are now and then perfectly smooth, or all black and white; these are always something in between.
+# - **eta.** With $\eta = 1$ and few steps, every step throws in much new noise and few steps are left to take it out again: at four steps it is clearly the worse of the two. At sixteen it is not: fresh noise also covers up what went wrong before.
+# - **Focus.** The right panel compares picture with picture. It says that the *paths* are still followed more exactly when the statistics gain nothing any more: a good sampler for a network that is not.
 #
 # Since the start decides, one can also walk *between* two starts. A warning about geometry: the mean of two noises is not noise. It has half the variance, and the network has never seen such a thing. On the sphere of equal length it works.
 #
@@ -1129,12 +1147,12 @@ angle = torch.acos(F.cosine_similarity(ends[0].flatten(), ends[1].flatten(), dim
 straight = (1 - shares) * ends[:1] + shares * ends[1:]
 round_way = (torch.sin((1 - shares) * angle) * ends[:1] + torch.sin(shares * angle) * ends[1:]) / torch.sin(angle)
 both_ways = draw_pictures(torch.cat([round_way, straight]), settings.slerp_steps)
-record(
+display(record(
     "between",
     film({"on the sphere": both_ways[: len(shares)], "straight": both_ways[len(shares) :]}, [f"{float(share):.2f}" for share in shares.flatten()]),
     f"From one starting noise to another, on the sphere and straight through, {settings.slerp_steps} steps, eta 0 ({origin('ddpm_patches_small')}).",
     piece=provenance("04-g"),
-)
+))  # fmt: skip
 print("standard deviation of the noise in the middle: " + ", ".join(f"{name} {float(way[len(way) // 2].std()):.2f}" for name, way in (("sphere", round_way), ("straight", straight))))
 
 # %% [markdown] lang="en"
@@ -1299,11 +1317,11 @@ for number, (name, A) in enumerate(operators.items()):
     scores = {row: psnr(pictures.clamp(0, 1), targets) for row, pictures in rows.items()}
     table.append({"measurement": name, **{row: float(values.mean()) for row, values in scores.items()}, "largest |A x - y|": float((A(rows["DDNM"]) - y).abs().max())})
     figure = film(
-        {"original": targets, **rows},
-        notes={row: [f"{float(value):.1f} dB" for value in values] for row, values in scores.items()},
+        {"original": targets[:4], **{row: pictures[:4] for row, pictures in rows.items()}},
+        notes={row: [f"{float(value):.1f} dB" for value in values[:4]] for row, values in scores.items()},
         title=f"{name}: {told[name]}",
     )
-    display(record(f"ddnm_{number + 1}", figure, f"DDNM, {name} ({told[name]}), {settings.ddnm_steps} steps, held-out patches ({origin('ddpm_patches_small')}).", piece=provenance("04-g", "04-h")))
+    display(record(f"ddnm_{number + 1}", figure, f"DDNM, {name} ({told[name]}), {settings.ddnm_steps} steps, the first of {len(targets)} held-out patches ({origin('ddpm_patches_small')}).", piece=provenance("04-g", "04-h")))
 
 # %%
 table = pd.DataFrame(table)
@@ -1324,9 +1342,10 @@ for row in table.to_dict("records"):
 # %% [markdown] lang="en"
 # The last column is the strong point: whatever the network thinks, the result agrees with the measurement, to rounding. The PSNR needs an honest reading.
 #
-# - **The Gaussian prior is a strong opponent.** Half of the pixels, or half of the numbers, are *much*: between known neighbours the best smooth curve is hard to beat, and a formula has no noise of training in it. If DDNM is behind it in the lines above, then that is the result. Our prior is small and had little training; a large one gains where much is missing and where pictures are least Gaussian: at edges, in things.
-# - **Super-resolution.** All that is missing is the finest detail. DDNM draws *some* fine detail, and invented detail at the wrong place costs PSNR twice: the right one is missing and a wrong one is there. A smooth answer is safer.
-# - **Colourisation.** What the brightness does not tell, nobody can know. Is it a red or a green apple? A patch of 32 pixels seldom says. Grey is the safe answer; DDNM chooses colours, and when it chooses wrong PSNR punishes it. Look at the pictures: are the colours *possible*?
+# - **Inpainting and compressed sensing** work: many decibels over the pseudo-inverse, with a network that was never trained for either.
+# - **The Gaussian prior is a strong opponent**, and here it wins both. Half of the pixels, or half of the numbers, are *much*: between known neighbours the best smooth curve is hard to beat, and a formula has no noise of training in it. Our prior is small and had little training, and the specks that it left in the drawn patches are in these pictures, too. A large one gains where much is missing and where pictures are least Gaussian: at edges, in things. Nothing in this run shows that.
+# - **Super-resolution.** One sample is about as good as no network at all. All that is missing is the finest detail. DDNM draws *some* fine detail, and invented detail at the wrong place costs PSNR twice: the right one is missing and a wrong one is there. A smooth answer is safer.
+# - **Colourisation** loses. What the brightness does not tell, nobody can know. Is it a red or a green apple? A patch of 32 pixels seldom says. Grey is the safe answer; DDNM chooses colours, and when it chooses wrong PSNR punishes it. Look at the pictures: some colours are *possible*, none is to be believed.
 #
 # A **sample** is not a mean. PSNR loves means. That can be tested: draw several samples for the same measurement and average them.
 #
@@ -1347,15 +1366,19 @@ kinds = {
 }
 scores = {name: psnr(pictures.clamp(0, 1), few_targets) for name, pictures in kinds.items()}
 each = psnr(drawn_many.flatten(0, 1).clamp(0, 1), few_targets.repeat_interleave(many, 0)).mean()
-record(
+display(record(
     "samples_and_mean",
     film({"original": few_targets, **kinds, "disagreement x 10": 10 * disagreement}, notes={name: [f"{float(v):.1f} dB" for v in values] for name, values in scores.items()}),
     f"Super-resolution: two samples for the same measurement, the mean of {many}, and where the samples disagree (their standard deviation, ten times as bright), {max(2, settings.ddnm_steps // 2)} steps ({origin('ddpm_patches_small')}).",
     piece=provenance("04-g", "04-h"),
-)
-print(f"PSNR: pseudo-inverse {float(scores['A⁺y'].mean()):.2f} dB, Gaussian prior {float(scores['Gaussian prior'].mean()):.2f} dB, single samples {float(each):.2f} dB, their mean {float(scores[f'mean of {many}'].mean()):.2f} dB")
+))  # fmt: skip
+of_mean = scores[f"mean of {many}"].mean()
+print(f"PSNR: pseudo-inverse {float(scores['A⁺y'].mean()):.2f} dB, Gaussian prior {float(scores['Gaussian prior'].mean()):.2f} dB, single samples {float(each):.2f} dB, their mean {float(of_mean):.2f} dB")
+print(f"the mean of {many} gains {float(of_mean - each):.2f} dB; samples of a perfect prior would gain {10 * math.log10(2 / (1 + 1 / many)):.2f} dB")
 
 # %% [markdown] lang="en"
+# The mean of the samples is better than each of them and better than the pseudo-inverse. How much better can be known beforehand: if the samples were as far from each other as from the truth, each would have twice the error of a mean of infinitely many, and a mean of $n$ would have $1 + 1/n$ times that error. (The second line above; what is missing to it is error that all samples share.)
+#
 # The samples agree in the flat parts and disagree at edges and in texture: this map is a picture of *what the measurement leaves open*, and no network that gives one answer can draw it. The mean is smoother than each sample. Which of the two is "better" depends on the use: for a measuring eye the mean, for a looking eye the sample. This
 # is the perception-distortion trade-off (Blau and Michaeli, CVPR 2018): one cannot have the lowest error and the most natural look at the same time.
 
@@ -1382,13 +1405,14 @@ plus = ddnm.restore(process, network, A_half, y, start, sigma_y=sigma_y, steps=s
 rows = {"original": some, "hole": to_image(A(from_image(some))), "DDNM, hole": filled, "half the pixels,\nwith noise": to_image(A_half.pinv(2 * y - A_half(torch.ones_like(some)))), "DDNM": plain, "DDNM+": plus}
 notes = {"DDNM, hole": [f"inside {float(v):.1f} dB" for v in psnr(filled[..., inside, inside].clamp(0, 1).contiguous(), some[..., inside, inside].contiguous())]}
 notes |= {name: [f"{float(v):.1f} dB" for v in psnr(rows[name].clamp(0, 1), some)] for name in ("half the pixels,\nwith noise", "DDNM", "DDNM+")}
+print("means: " + ", ".join(f"{name} {float(psnr(rows[key].clamp(0, 1), some).mean()):.2f} dB" for name, key in (("half the pixels with noise", "half the pixels,\nwith noise"), ("DDNM", "DDNM"), ("DDNM+", "DDNM+"))))
 record("limits", film(rows, notes=notes), f"Limits: a hole of 16 x 16 pixels, and noise of 25 grey levels in the measurement, without and with the correction of DDNM+; {settings.ddnm_steps} steps ({origin('ddpm_patches_small')}).", piece=provenance("04-g", "04-h"))
 
 # %% [markdown] lang="en"
-# What fills the hole is invented. Here and there it takes colours from the surroundings, elsewhere not even that, and it is not what was there. How *possible* it looks depends on the prior, and a small one with little training does not go far. With the largest priors in the world it looks much better, and it is the same in principle: what nobody measured is invented. In a holiday
+# What fills the hole is invented, and it is wrong. Here and there it takes colours from the surroundings, elsewhere not even that: one sees the square. How *possible* a filling looks depends on the prior, and a small one with little training does not go far. With the largest priors in the world it looks much better, and it is the same in principle: what nobody measured is invented. In a holiday
 # picture this is welcome. In a medical one it is a danger, and a number like PSNR over the whole patch hides it.
 #
-# The lower rows show the other limit: noise in the measurement ends up in the picture. DDNM+ was told how strong it is and takes some of it out; the numbers under the pictures say how much.
+# The lower rows show the other limit: noise in the measurement ends up in the picture. DDNM+ was told how strong it is and takes some of it out, on most of the patches; the numbers say how much. Much of it stays.
 
 # %% [markdown] lang="en"
 # ### Your own measurement (open, no points)
@@ -1457,7 +1481,7 @@ record(
 # z = E(x), \qquad \text{diffusion on } z, \qquad x = D(z)
 # $$
 #
-# The course's `latent_small` squeezes 64 x 64 pixels to 16 x 16 places with a few channels. The first question is what the squeezing alone loses: no diffusion can be better than the autoencoder.
+# The course's `latent_small` squeezes 64 x 64 pixels to 16 x 16 places with four channels. The first question is what the squeezing alone loses: no diffusion can be better than the autoencoder.
 #
 # **Predict:** what will be missing in $D(E(x))$?
 
@@ -1468,11 +1492,14 @@ codes = latent.encode(large)
 decoded = latent.decode(codes)
 ceiling = psnr(decoded, large)
 code_maps = torch.stack([(code[:3] - code[:3].mean()) / (4 * code[:3].std()) + 0.5 for code in codes])
-record(
+display(record(
     "autoencoder",
-    film({"original": large, "3 channels\nof its code": code_maps, "decoded": decoded, "difference x 4": 0.5 + 4 * (decoded - large) / 2}, notes={"decoded": [f"{float(value):.1f} dB" for value in ceiling]}),
-    f"What passes through the latent: held-out patches of 64 x 64, their codes of {tuple(codes.shape[1:])}, decoded again ({origin('latent_small')}).",
-)
+    film(
+        {"original": large[:4], "3 channels\nof its code": code_maps[:4], "decoded": decoded[:4], "difference x 2": 0.5 + 2 * (decoded - large)[:4]},
+        notes={"decoded": [f"{float(value):.1f} dB" for value in ceiling[:4]]},
+    ),
+    f"What passes through the latent: the first of {len(large)} held-out patches of 64 x 64, their codes of {tuple(codes.shape[1:])}, decoded again ({origin('latent_small')}).",
+))  # fmt: skip
 print(f"numbers a picture: {large[0].numel():,} in pixels, {codes[0].numel():,} in the code; mean PSNR of the way through the code {float(ceiling.mean()):.2f} dB")
 
 # %% [markdown] lang="en"
@@ -1509,13 +1536,14 @@ for name, net, x, more in (
     ("the decoder, once", latent.autoencoder.decoder, codes[:1], []),
 ):
     rows.append({"": name, "numbers": x[0].numel(), "million multiply-adds": figures.trace(net, x, *more)[0].multiply_adds / 1e6, "seconds": seconds_of(lambda net=net, x=x, more=more: net(x, *more))})
-cost = pd.DataFrame(rows)
-whole = {"on pixels": steps * cost["seconds"][0], "on codes": steps * cost["seconds"][1] + cost["seconds"][2]}
-work = {"on pixels": steps * cost["million multiply-adds"][0], "on codes": steps * cost["million multiply-adds"][1] + cost["million multiply-adds"][2]}
-for name in whole:
-    cost.loc[len(cost)] = [f"a picture in {steps} steps {name}", "", work[name], whole[name]]
-cost["million multiply-adds"], cost["seconds"] = cost["million multiply-adds"].round(1), cost["seconds"].round(4)
-record("latent_cost", cost, f"One picture of 64 x 64 pixels, measured in this run on {device}; the same network on pixels (fresh weights, only its cost counts) and on codes.")
+pixel_step, code_step, decoder = rows
+whole, work = (
+    {"on pixels": steps * pixel_step[what], "on codes": steps * code_step[what] + decoder[what]} for what in ("seconds", "million multiply-adds")
+)
+rows += [{"": f"a picture in {steps} steps {name}", "numbers": "", "million multiply-adds": work[name], "seconds": whole[name]} for name in whole]
+cost = pd.DataFrame(rows).round({"million multiply-adds": 1, "seconds": 4})
+display(record("latent_cost", cost, f"One picture of 64 x 64 pixels, measured in this run on {device}; the same network on pixels (fresh weights, only its cost counts) and on codes."))
+print(f"a step: {pixel_step['million multiply-adds'] / code_step['million multiply-adds']:.1f} times fewer multiply-adds, {pixel_step['seconds'] / code_step['seconds']:.1f} times as fast")
 print(f"the latent saves a factor of {work['on pixels'] / work['on codes']:.1f} in multiply-adds and {whole['on pixels'] / whole['on codes']:.1f} in seconds, for {steps} steps")
 
 # %% [markdown] lang="en"
@@ -1526,14 +1554,16 @@ latent_noise = starting_noise((settings.latent_count, *codes.shape[1:]), 808, de
 drawn_large = latent.sample(latent_noise, steps=settings.latent_steps)
 record(
     "latent_samples",
-    film({"drawn in\nthe latent": drawn_large, "real patches": large}),
+    film({"drawn in\nthe latent": drawn_large[:6], "real patches": large[:6]}),
     f"Patches of 64 x 64 pixels drawn by diffusion in the latent, {settings.latent_steps} steps, with the decoder at the end ({origin('latent_small')}). Below, real ones.",
 )
 
 # %% [markdown] lang="en"
-# A convolution on sixteen times fewer places is sixteen times cheaper. The plain attention at the deepest level is cheaper by the *square* of that, so the whole step may save even more than sixteen (the decoder comes on top, once). Seconds follow less well: small maps leave a processor idle. Codes are not pictures, so the chain on them is not clipped: a code has no black and no white.
+# **The price.** A convolution on sixteen times fewer places is sixteen times cheaper. The plain attention at the deepest level is cheaper by the *square* of that, so a step saves a little more than sixteen; the decoder comes on top, once. Seconds follow less well: small maps leave a processor idle. And a code is not a picture: it has no black and no white, so the chain on codes is not clipped.
 #
-# As pictures these patches are what they are: the work of a small autoencoder and a small denoiser with little training. What the section shows is the *price*, and the ceiling that the autoencoder sets. For restoration, the ceiling matters: a restorer that works in the latent loses the fine detail twice, once by the damage and once by the squeezing. This is one reason why lesson 05 goes another way.
+# **The pictures.** Colours go together, and soft areas lie beside blotches of texture. What the patches of section 7 did not have is the softness: no edge is as clean as in the row of real patches, and in smooth places there is a fine grid. Look back at the decoded photographs: both are there already, so the decoder is to blame and not the chain. Objects there are none: this is a small autoencoder and a small denoiser after forty minutes of training in all.
+#
+# **For restoration the ceiling matters.** Fine texture is what did not come through (hair, cracks, the legs of an insect), and even flat areas changed their colour a little. All this is lost before any damage is repaired. A restorer that works in the latent loses detail twice, once by the damage and once by the squeezing. This is one reason why lesson 05 goes another way. (How a latent diffusion would be told what to restore: the code of the damaged picture joins $z$ as further channels, or a list of vectors, a text for instance, comes in by cross-attention. `course_lib/diffusion/latent.py` has both.)
 
 # %% [markdown] lang="en"
 # ## 11 · Trap box: where it goes wrong silently
