@@ -16,6 +16,7 @@ Where paper and code part. `form="code"` is the authors' code, whose weights fit
     output scale     none                                        a learned number, 0.2 at first
     block            x + attention                               attention alone: nothing of x goes by
 
+That queries and keys have length 1 along the pixels the paper does not print, as little as Restormer's; both forms keep it.
 The order is made of indices, which have no slope: `linear1` and `linear2` never receive a gradient and stay as they began. Each text is
 one fixed shuffle. `guidance` offers ways out: "straight_through" shuffles alike but has the slope of a soft sort, "soft" sorts softly.
 """
