@@ -207,7 +207,7 @@ def no_pass_at_all(model, loss_of):
     return [name for name, p in learners(model).items() if nothing_in(p.grad)]
 
 
-@mutant("batch|data|mode|train|chance|changed")
+@mutant("tiny|step|optimi|weight")
 def by_whether_a_step_moves_it(model, loss_of):
     """A step of 1e-3 each: tiny gradients are lost in the rounding, the weights are put back."""
     names = learners(model)
@@ -477,7 +477,7 @@ def under_no_grad(model, loss_of):
         return silent(model, loss_of)
 
 
-@mutant("argument|order|swap|callable")
+@mutant("argument|order|swap|callable|parameters")
 def arguments_the_other_way_round(loss_of, model):
     return silent(model, loss_of)
 
