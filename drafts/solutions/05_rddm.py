@@ -66,6 +66,8 @@ from course_lib.evaluation import restore
 from course_lib.evaluation.five_tasks import KINDS, TASKS, task_pairs
 from course_lib.evaluation.protocol import centre_crop
 from course_lib.evaluation.published import load_errata, query
+from course_lib.evaluation.walks import gains as gains_of
+from course_lib.evaluation.walks import read_walks
 from course_lib.figures.dataflow import trace
 from course_lib.figures.prompts import number_map
 from course_lib.figures.residual import hourglass, mean_distance, pair_distances, quality_cost, rounds_figure, state_map, step_diagram
@@ -166,7 +168,7 @@ record("starts", start_table.round(2).reset_index(names="PSNR of the start (dB)"
 # So change the process itself. DDPM's forward process ends in noise because it was told to. Let it end **at the degraded picture plus a little noise** instead:
 
 # %%
-ddpm, rddm_plain = DDPM(1000, "linear"), RDDM(1000, sum_scale=settings.sum_scale)
+ddpm, rddm_plain = DDPM(1000, "linear"), RDDM(1000, sum_scale=settings.sum_scale, cut=settings.cut)
 shown = TASKS.index("rain")
 x0, x_in, eps = (from_image(clean), from_image(degraded), noise[first_photo])
 times = [0, 199, 399, 599, 799, 999]
@@ -443,7 +445,12 @@ for name, layer in (("nn.Conv2d", nn.Conv2d), ("standardised", my_conv)):
     print(f"{name:>12}: output std {before.std():6.3f} before, {after.std():6.3f} after; largest change {(after - before).abs().max():.4f}")
 
 # %% [markdown] lang="en"
-# Now build the network. Your convolution goes into each residual block, with GroupNorm behind it:
+# Now build the network. Your convolution goes into each residual block, with GroupNorm behind it.
+#
+# One part of it stands in no paper: an **equaliser** (`course_lib/models/equaliser.py`). A residual U-Net must first learn to *copy*: the residual of a noisy picture
+# is its every grain, that of a dark one nearly the picture itself. The published networks have hundreds of thousands of steps for that, we have minutes. The equaliser
+# splits the degraded picture into three bands of detail, the rest and a constant, and adds each of them to the residual with a gain that a very small network reads off the
+# picture. All gains begin at 0, so at first it changes nothing. Section 8 has what it is worth, measured.
 
 # %%
 my_block = partial(ResidualBlock, convolution=my_conv, norm=partial(nn.GroupNorm, 8))
@@ -464,13 +471,15 @@ def size(shape):
     return "×".join(map(str, shape[1:]))
 
 
-boxes = {}
+boxes, single = {}, size(pair[:, :3].shape)
 for name, part in network.named_children():
+    if name == "equaliser":
+        boxes["equaliser (ours)"] = (f"added to the residual\n{single}", ["degraded picture in 5 bands", "a gain a band and colour"])
+        continue
     stages = {row.name: row for row in trace(part, pair, torch.zeros(1, dtype=torch.long, device=device), depth=2)}
     lines = [f"down {k + 1}: {size(stages[f'downs.{k}'].inputs[0])}" for k in range(len(part.downs))]
     lines += [f"bottom: {size(stages['mid_block2'].outputs[0])}", f"up to: {size(stages['final_res_block'].outputs[0])}"]
     boxes[f"{name}, told the time t"] = (f"{'residual' if name == 'unet0' else 'noise'}\n{size(stages[''].outputs[0])}", lines)
-single = size(pair[:, :3].shape)
 display(record(
     "dataflow",
     step_diagram({"state": single, "degraded": single, "together": size(pair.shape), "step": single}, boxes),
@@ -782,7 +791,7 @@ def my_walk(model, process, spoilt, eps, count):
     a, b = (values.tolist() + [0.0] for values in (process.alphas_cumsum, process.betas_cumsum))  # the last one is for t = -1
     for t, s in zip(times, times[1:], strict=False):
         res, eps_told = answers(model, process, x, x_in, t)
-        res = res.clamp(-1, 1)  # as the official code does, see section 10
+        res = process.bounded(res)  # the authors' code cuts it to [-1, 1], the shipped models leave it as it is: section 10
         states.append((t, x))
         estimates.append(clean_of("pred_res_noise", res, eps_told, x, x_in, a[t], b[t]))
         x = step(x, res, eps_told, a[t], a[s], b[t], b[s])
@@ -833,9 +842,64 @@ print("mean gain by steps:", {int(count): round(value, 2) for count, value in me
 print("best number of steps by task:", {task: int(gains[task].idxmax()) for task in TASKS})
 print(f"most steps against one step: {mean_gain.iloc[-1] - mean_gain.iloc[0]:+.2f} dB in the mean, at {settings.walk_counts[-1]} times the cost")
 
+# %%
+recorded = read_walks()
+SHIPPED = {"rddm_small_first": "rddm_small_first: true states, as the paper", "rddm_small": "rddm_small: then its own states", "diffuir_small_first": "diffuir_small_first: true states", "diffuir_small": "diffuir_small: then its own states"}
+
+
+def gain_table(names, counts=None):
+    """Recorded gains over the input (dB) of the models in `names` (name -> how the table calls it), one row a number of steps."""
+    return pd.DataFrame([
+        {"model": title, "steps of the walk": count, **{task.replace("_", " "): f"{own[task]:+.2f}" for task in TASKS}, "mean": f"{own['mean']:+.2f}"}
+        for name, title in names.items() for (model, count), own in gains_of(recorded).items() if model == name and count in (counts or [count])
+    ])
+
+
+def told_of(names):
+    """Where recorded rows come from, for a caption."""
+    rows = {row["model"]: row for row in recorded if row["model"] in names}
+    return "recorded run, data/walk_steps.csv, `python -m course_lib.evaluation.walks`: " + "; ".join(f"{name}: recipe {row['recipe']}, seed {row['seed']}, {row['steps']} steps, {row['seconds']:.0f} s, commit {row['commit']}" for name, row in rows.items())
+
+
+display(record("walk_steps", gain_table({name: name for name in ("rddm_small", "diffuir_small")}), f"Gain over the input (dB) by the number of steps, all five photographs, whole test pictures; {told_of(('rddm_small', 'diffuir_small'))}."))
+
 # %% [markdown] lang="en"
 # Judge by the printed lines. If ten steps are hardly better than one in PSNR, that is no accident of a small model. The first estimate is the network's best guess of the *mean* of all clean pictures that fit, and PSNR likes
 # means. Later steps decide for one of these pictures: they can sharpen, and they can be wrong. They can also add up the errors of a network that was trained on states made from *clean* pictures, and now sees states that it has made itself.
+#
+# ### States that the walk makes itself
+#
+# In section 4 the residual was the easier to name the nearer $t$ came to 0. Why then do later steps not help more? Those states were **true** ones: made from the clean picture. A true state at time $t$ holds the share $1 - \bar\alpha_t$ of the
+# difference between clean and degraded. A network that is trained on true states learns to read the answer off them. In a walk nobody has the clean picture: the state holds what the network itself said a step before.
+#
+# **Predict:** the error of the residual along the walk, on true states and on those of the walk.
+
+# %%
+told_by = {"true states": [], "the walk's own states": []}
+with torch.no_grad():
+    for t, x in states:
+        for name, state in zip(told_by, (rddm.process.q_sample(x0, x_in, t, noise[first_photo]), x), strict=True):
+            told_by[name].append((answers(rddm.network, rddm.process, state, x_in, t)[0] - (x_in - x0)).abs().mean().item())
+with style():
+    figure = new_figure(6.5, 3.2)
+    axes = figure.subplots()
+    for index, (name, values) in enumerate(told_by.items()):
+        axes.plot([t for t, _ in states], values, label=name, markersize=5, **line_style(index))
+    axes.axhline((x_in - x0).abs().mean().item(), color="0.6", linestyle=":", linewidth=1, label="answering zero")
+    axes.set(xlabel="time t of the state (a walk goes from right to left)", ylabel="mean error of the residual")
+    axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False)
+display(record("own_states", figure, f"Mean absolute error of the residual on the states of a walk of {settings.walk_steps} steps, and on true states at the same times; five degradations of one photograph. {origin('rddm_small')}.", piece=provenance("05-f")))
+print("; ".join(f"{name}: " + ", ".join(f"t = {t}: {value:.3f}" for (t, _), value in zip(states, values, strict=True)) for name, values in told_by.items()))
+
+# %% [markdown] lang="en"
+# TEXT_OWN
+
+# %%
+display(record("before_and_after", gain_table(SHIPPED, (1, 3, 5)), f"Gain over the input (dB) before and after the training on the walk's own states, five-task test, whole pictures; {told_of(SHIPPED)}."))
+
+# %% [markdown] lang="en"
+# TEXT_OWN_2
 #
 # ### What the noise of the start does
 #
@@ -924,7 +988,7 @@ def walk_along(path, spoilt, eps):
                 res, eps_told = rddm.network(torch.cat([x, x_in], 1), (t_res, t_noise))
         else:  # one U-Net has one time only
             res, eps_told = answers(rddm.network, process, x, x_in, int(t_res[0]))
-        x = step(x, res.clamp(-1, 1), eps_told, a, a_next, b, b_next)
+        x = step(x, process.bounded(res), eps_told, a, a_next, b, b_next)
     return to_image(x)
 
 
@@ -966,13 +1030,13 @@ print(paths_table.round(2).to_string())
 
 # %%
 uir_start = uir.start(x_in, noise[first_photo])  # what the sampler of DiffUIR starts from
-uir_trained = uir.q_sample(x0, x_in, T - 1, noise[first_photo])  # what its network saw at T in training
+uir_trained = uir.q_sample(x0, x_in, T - 1, noise[first_photo])  # what the official training shows its network at T
 rows = [
     dict(zip(TITLES, to_image(rddm_plain.start(x_in, noise[first_photo])), strict=True)),
     {f"{title} ": image for title, image in zip(TITLES, to_image(uir_start), strict=True)},
     {f"{title}  ": image for title, image in zip(TITLES, to_image(uir_trained), strict=True)},
 ]
-record("shared_states", figures.grid(rows, zoom=None, clean_key=None, titles=["RDDM", "DiffUIR,\nsampling", "DiffUIR,\ntraining"]), "Where a restoration starts, five degradations of one photograph. RDDM keeps each input; DiffUIR keeps a tenth of it. Third row: the state at T that DiffUIR's network sees in training, with noise of standard deviation 1 in place of 0.1.")
+record("shared_states", figures.grid(rows, zoom=None, clean_key=None, titles=["RDDM", "DiffUIR,\nsampling", "official\ntraining"]), "Where a restoration starts, five degradations of one photograph. RDDM keeps each input; DiffUIR keeps a tenth of it. Third row: the state at T on which the authors' code trains DiffUIR's network, with noise of standard deviation 1 in place of 0.1.")
 
 # %%
 means = {
@@ -989,7 +1053,7 @@ apart = {name: pair_distances(state(T - 1)) for name, state in means.items() if 
 display(record("task_distances", number_map({f"{name}, t = T": matrix.float().cpu() for name, matrix in apart.items()}, TITLES, TITLES, label="distance"), "Distances between the states of the five degradations at the end, noise left out."))
 ends = {
     f"RDDM, sum_scale {settings.sum_scale:g}": (apart["RDDM"], settings.sum_scale**0.5), "RDDM, sum_scale 1": (apart["RDDM"], 1.0),
-    "DiffUIR as it samples": (apart["DiffUIR"], uir.start_std), "DiffUIR as it trains": (apart["DiffUIR"], float(uir.betas_cumsum[-1])),
+    "DiffUIR, sampling": (apart["DiffUIR"], uir.start_std), "DiffUIR, official training": (apart["DiffUIR"], float(uir.betas_cumsum[-1])),
 }  # fmt: skip
 ends = pd.DataFrame([{"end of the walk": name, "distance": round(float(d.sum() / 20), 3), "noise": round(s, 3), "distance / noise": round(float(d.sum() / 20 / s), 2)} for name, (d, s) in ends.items()])
 display(record("ends", ends, "Mean distance of two degradations at the end, the standard deviation of the noise there, and their ratio: what counts for telling tasks apart."))
@@ -997,7 +1061,7 @@ display(record("ends", ends, "Mean distance of two degradations at the end, the 
 # %% [markdown] lang="en"
 # Without the shared term DiffUIR's tasks would end as far apart as RDDM's. With it they come together after the middle: there is the hourglass, and the distance at the end is a tenth.
 #
-# But look at the last column of the table. A distance means something only beside the noise. In training DiffUIR's noise at $T$ is 1, and the tasks can hardly be told apart in the state. In *sampling* its noise is 0.1, and the ratio is that of an RDDM with `sum_scale` 1. And one more thing: the network also gets the degraded picture itself, as three further channels. So it can **always** see which degradation it has. What the shared term joins is the *state*, not what the network knows. Whether that helps to train one model for all is a question for an experiment at equal budget, and the paper's answer is yes on its data.
+# But look at the last column of the table. A distance means something only beside the noise. In the authors' training DiffUIR's noise at $T$ is 1, and the tasks can hardly be told apart in the state. In *sampling* its noise is 0.1, and the ratio is that of an RDDM with `sum_scale` 1. And one more thing: the network also gets the degraded picture itself, as three further channels. So it can **always** see which degradation it has. What the shared term joins is the *state*, not what the network knows. Whether that helps to train one model for all is a question for an experiment at equal budget, and the paper's answer is yes on its data.
 
 # %% [markdown] lang="en"
 # **Exercise 05-g (3 points, about 15 minutes).** Write DiffUIR's sampler, as its authors run it. With $x_{\mathrm{in}} = 2\,\mathrm{degraded} - 1$:
@@ -1050,9 +1114,27 @@ check("05-g", diffuir_sample)
 
 
 # %% [markdown] lang="en"
-# Three calls of one U-Net. Your sampler drives the shipped one. And since the official code samples from another noise than it trains with, we try both.
+# ### Noise that training has and the walk has not
 #
-# **Predict:** the network has learnt that at $t = T$ there is noise of 1. It is now shown noise of 0.1. Better or worse than shown what it knows?
+# Look at your step once more. It takes out residual and puts back the input, but it takes out no *noise*: the 0.1 of the start stay in the state to the end. The authors'
+# training does not know this. At time $t$ it adds noise of standard deviation $\bar\beta_t$, and that is 0.82 at $t = 332$ and more later. So the network is trained on states which its own walk never meets. (The line that
+# would start the walk from noise of 1 stands in the official code, commented out. It would not help much: the noise would still stay.)
+#
+# The course's `diffuir_small` is therefore trained on the states of the walk: noise of 0.1 at every time, `DiffUIR(walk_noise=True)`. Is that better? A recorded experiment: three small trainings of 800 steps each, on the same samples. One follows the authors' training;
+# one has the walk's noise; one has the walk's noise, but no equaliser.
+#
+# **Predict:** which of them wins in one step? And in three?
+
+# %%
+TRAININGS = {"diffuir_official_noise": "noise as the authors train", "diffuir_walk_noise": "noise of the walk", "diffuir_no_equaliser": "noise of the walk, no equaliser"}
+display(record("training_noise", gain_table(TRAININGS), f"Gain over the input (dB) after equally short trainings, five-task test, whole pictures; {told_of(TRAININGS)}."))
+
+# %% [markdown] lang="en"
+# TEXT_ABLATION
+#
+# Now the shipped model, live. Your sampler drives it, from the start that it knows and from a start that it has never seen. It differs from the authors' walk in one more point: its residual is not cut to [-1, 1]. Your sampler cuts, as theirs does, so the library's walk stands beside it.
+#
+# **Predict:** the network was trained with noise of 0.1 in the state. It is now shown noise of 1. How much worse?
 
 # %%
 sample_uir = use("05-g", diffuir_sample)
@@ -1066,16 +1148,19 @@ def my_uir(spoilt, eps, times, start_std):
         return sample_uir(diffuir.network, spoilt, times, eps, own.alphas_cumsum.to(spoilt.device), own.delta_cumsum.to(spoilt.device), start_std)
 
 
-library = diffuir.process.sample(diffuir.network, degraded, diffuir.steps, noise[first_photo]).clamp(0, 1)
+uncut = own.sample(diffuir.network, degraded, diffuir.steps, noise[first_photo]).clamp(0, 1)
+as_authors = DiffUIR(own.num_timesteps, own.sum_scale, start_std=own.start_std, cut=True)
+library = as_authors.sample(diffuir.network, degraded, diffuir.steps, noise[first_photo]).clamp(0, 1)
 tried = {
     f"{diffuir.steps} steps, start noise {own.start_std:g}": (usual, own.start_std),
-    f"{diffuir.steps} steps, start noise 1": (usual, float(own.betas_cumsum[-1])),
+    f"{diffuir.steps} steps, start noise 1": (usual, 1.0),
     f"1 step, start noise {own.start_std:g}": (sampling_times(own.num_timesteps, 1), own.start_std),
-    "1 step, start noise 1": (sampling_times(own.num_timesteps, 1), float(own.betas_cumsum[-1])),
+    "1 step, start noise 1": (sampling_times(own.num_timesteps, 1), 1.0),
 }
 results = {name: my_uir(degraded, noise[first_photo], times, std) for name, (times, std) in tried.items()}
-print(f"times {usual}; your sampler and the library's differ by {(results[next(iter(tried))] - library).abs().max():.1e} at most")
-print("noise in the state as trained:", {t: round(float(own.betas_cumsum[t]), 2) for t in usual[:-1]}, f"; in the walk it stays what it was at the start, {own.start_std:g}")
+print(f"times {usual}; your sampler and the library's, cut as the authors do, differ by {(results[next(iter(tried))] - library).abs().max():.1e} at most")
+print("noise in the state, authors' training:", {t: round(float(own.betas_cumsum[t]), 2) for t in usual[:-1]}, f"; in the walk it stays what it was at the start, {own.start_std:g}")
+results["the library's, as it ships: residual not cut"] = uncut
 uir_table = pd.DataFrame({name: psnr(image, clean).tolist() for name, image in {"input": degraded.clamp(0, 1), **results}.items()}, index=TITLES).T
 uir_table["average"] = uir_table.mean(axis=1)
 display(record("diffuir_starts", uir_table.round(2).reset_index(names="PSNR (dB)"), f"DiffUIR from two starts and in two numbers of steps, one photograph, measured in this run. {origin('diffuir_small')}.", piece=provenance("05-g")))
@@ -1238,15 +1323,15 @@ display(record("loop_table", loop_table, f"Two pictures that were spoilt twice, 
 # |---|---|---|---|
 # | sizes (RDDM) | restoration of photographs | training *and* test pictures are **resized to 256 x 256**, the clean ones too | PSNR is of a smaller picture: not comparable |
 # | measure (DiffUIR) | PSNR, SSIM | on the **Y channel** of 8-bit pictures, for all tasks | higher figures than on RGB |
-# | start noise (DiffUIR) | the shared distribution of training, noise of 1 | sampling starts from noise of **0.1**; the consistent line is commented out | section 8 measured both |
+# | noise (DiffUIR) | one process for training and sampling | training has noise up to 1 in the state; sampling starts from **0.1** (the consistent line is commented out) and never takes it out | the network meets states that it has not seen: section 8 measured it, `diffuir_small` is trained on the walk's |
 # | `sum_scale` (RDDM) | one setting a task | default 0.01, the deraining experiment sets 1 | weights of one, start of the other: see below |
-# | residual | lies in [-2, 2] | cut to [-1, 1] | what lies beyond is lost: a very dark picture stays too dark |
+# | residual | lies in [-2, 2] | cut to [-1, 1] | what lies beyond is lost: a very dark picture stays too dark; our small models do not cut |
 # | time of the network (DiffUIR) | t | $1000\,\bar\alpha_t$, a float | other weights, other times: silently wrong |
 # | posterior at t = 0 | - | what comes before the first step is taken as 1, then entry 0 is set by hand | harmless, but copy it with care |
 # | missing weights | - | `load` goes on **silently** when the file is not there; the README warns to "check double times" | you test a random network |
 # | low light | blind | the input gets a histogram equalisation first (the author regrets it) | an advantage that the others do not have |
 #
-# Four of them can be measured here.
+# Some of them can be measured here.
 
 # %%
 def luma(image):
@@ -1270,12 +1355,16 @@ display(record("measures", protocol_table.round(2).reset_index(names="PSNR (dB)"
 # %%
 beyond = {title: float((r.abs() > 1).float().mean()) for title, r in zip(TITLES, x_in - x0, strict=True)}
 print("share of residual values beyond [-1, 1], which the code cuts off:", {title: f"{share:.2%}" for title, share in beyond.items()})
+shipped_cut, rddm.process.cut = rddm.process.cut, True
+cut_walk = my_walk(rddm.network, rddm.process, degraded[dark : dark + 1], noise[first_photo][:1], settings.walk_steps)[0]
+rddm.process.cut = shipped_cut
+print(f"low light, residual cut to [-1, 1]: {psnr(cut_walk, clean[:1]).item():.2f} dB; as the shipped model walks, cut = {shipped_cut}: {psnr(restored, clean)[dark].item():.2f} dB")
 wrong_start = RDDM(T, sum_scale=1.0 if rddm.process.sum_scale < 1 else 0.01).start(x_in, noise[first_photo])
 x, times_of = wrong_start, sampling_times(T, settings.walk_steps)
 a, b = (values.tolist() + [0.0] for values in (rddm.process.alphas_cumsum, rddm.process.betas_cumsum))
 for t, s in zip(times_of, times_of[1:], strict=False):  # the walk of section 6 from another start
     res, eps_told = answers(rddm.network, rddm.process, x, x_in, t)
-    x = step(x, res.clamp(-1, 1), eps_told, a[t], a[s], b[t], b[s])
+    x = step(x, rddm.process.bounded(res), eps_told, a[t], a[s], b[t], b[s])
 print(f"start noise as trained ({rddm.process.sum_scale**0.5:g}): {psnr(restored, clean).mean():.2f} dB; with the other setting's sum_scale: {psnr(to_image(x), clean).mean():.2f} dB")
 torch.manual_seed(SEED)
 untrained = create_model("rddm", **rddm.network.config).to(device).eval()
@@ -1335,6 +1424,24 @@ for column, places in digits.items():
 display(record("versus", shown_versus, f"{len(photos)} photographs in five degradations, the middle {side} pixels, measured in this run on {device} with {torch.get_num_threads()} threads. " + "; ".join(origin(name) for name in compared) + "."))
 
 # %%
+def seen_in_training(name):
+    """(samples, pixels) that a shipped model was trained on, over all parts of its recipe."""
+    part, samples, pixels = load_recipe(name), 0, 0
+    while part:
+        for patch, batch in map(part.stage, range(part.steps)):
+            samples, pixels = samples + batch, pixels + batch * patch**2
+        part = load_recipe(part.start) if part.start else None
+    return samples, pixels
+
+
+rows = []
+for row in versus.dropna(subset=["calls"]).to_dict("records"):
+    samples, pixels = seen_in_training(row["model"])
+    a_pixel = row["multiply-adds an image"] / row["calls"] / degraded[0, 0].numel()  # training calls the network once a sample
+    rows.append({"model": row["model"], "samples seen": f"{samples:,}", "10^6 pixels seen": f"{pixels / 1e6:.0f}", "10^12 multiply-adds of training": f"{3 * a_pixel * pixels / 1e12:.0f}"})
+display(record("budget", pd.DataFrame(rows), "What each model was trained with, from its recipe and the parts that it begins with (data/recipes). Multiply-adds: one call of the network a sample, times three, for the way back costs about twice the way there; the walks of the last part of the diffusion models' training come on top."))
+
+# %%
 record("quality_cost", quality_cost(versus[versus["model"] != "input"], quality="PSNR (dB)", costs={"seconds an image": "seconds an image", "multiply-adds an image": "multiply-adds an image"}, baseline=float(versus.loc[versus["model"] == "input", "PSNR (dB)"].iloc[0])), "Quality against cost, the table above as a picture; dashed: the input. Left depends on this machine, right does not.")
 
 # %%
@@ -1346,13 +1453,15 @@ grid_rows = [
 ]
 display(record("side_by_side", figures.grid(grid_rows, zoom=None, clean_key=None, titles=[TITLES[k] for k in picks]), "Two degradations, four models (all recorded runs)."))
 per_task = pd.DataFrame({name: by_task(images) for name, images in restored_by.items()}).T
-record("degraded_psnr", float(per_task.loc["input"].mean()), "Mean PSNR of the degraded test pictures over the five tasks.")
 record("versus_tasks", per_task.round(2).reset_index(names="PSNR (dB)"), f"The same by task, {len(photos)} photographs, measured in this run.")
 
 # %%
 live = {photo: my_walk(run.model.eval(), rddm_plain, spoilt, noise[photo], settings.walk_steps)[0] for photo, (spoilt, _) in list(photos.items())[: settings.walk_images]}
-record("restored_psnr", float(np.mean(list(by_task(live).values()))), f"Mean PSNR after the model trained in this lesson (live, {run.steps} steps), {len(live)} photograph(s).", piece=provenance("05-c", "05-d", "05-f"))
-print(f"trained in this lesson, {run.steps} steps: {np.mean(list(by_task(live).values())):.2f} dB; input {np.mean([psnr(photos[p][0].clamp(0, 1), photos[p][1]).mean().item() for p in live]):.2f} dB")
+before, after = (by_task({photo: images[photo] for photo in live}) for images in (restored_by["input"], live))
+before, after = ({**scores, "mean": float(np.mean(list(scores.values())))} for scores in (before, after))
+record("degraded_psnr", before["mean"], f"Mean PSNR of the degraded pictures over the five tasks, {len(live)} photograph(s).")
+record("restored_psnr", after["mean"], f"Mean PSNR of the same after the model trained in this lesson (live, {run.steps} steps).", piece=provenance("05-c", "05-d", "05-f"))
+print(f"trained in this lesson, {run.steps} steps, {settings.walk_steps} steps of the walk: " + ", ".join(f"{task} {before[task]:.2f} -> {after[task]:.2f} dB" for task in before))
 best = per_task.drop(index="input").idxmax()
 losses = [f"{name} on {task} ({per_task.loc[name, task] - per_task.loc['input', task]:+.2f} dB)" for name in compared for task in TASKS if per_task.loc[name, task] < per_task.loc["input", task]]
 print("best PSNR by task:", best.to_dict())
@@ -1363,7 +1472,7 @@ print("multiply-adds, in units of restormer_small:", (cheapest / cheapest["resto
 # %% [markdown] lang="en"
 # How to read it honestly:
 #
-# - **Equal budget is not equal everything.** The captions name recipe and steps of each model. The diffusion models spend each step on one random time; the Transformers spend each step on the task itself.
+# - **Equal budget is not equal everything.** All four saw the same five tasks on the same photographs, each for about an hour or two of two shared CPU cores. The second table has what that bought. BUDGET_TEXT
 # - **PSNR and SSIM ask for the mean.** A one-pass regressor is trained for exactly that. If the order changes with GMSD, the measures want different things; if it does not, the walk has brought no sharper edges at this size.
 # - **Cost counts calls.** A walk of five calls of two networks is ten passes. If the curve of section 6 is flat, most of them are spent for nothing *in PSNR*.
 # - **What diffusion gives besides:** several answers to one question (section 6), a choice between faithful and inventive by one number, and a model of pictures that can be used for tasks it was not trained on (DDNM, lesson 04).
