@@ -333,8 +333,8 @@ record("density", figure, "A number with two likely values turns into a standard
 # like a squared cosine:
 #
 # $$
-# f(u) = \cos^2\!\Big( \frac{u + s}{1 + s} \cdot \frac{\pi}{2} \Big), \qquad
-# \beta_t = \min\!\Big( 1 - \frac{f\big(\tfrac{t+1}{T}\big)}{f\big(\tfrac{t}{T}\big)},\; \beta_{\max} \Big), \qquad
+# f(u) = \cos^2\Big( \frac{u + s}{1 + s} \cdot \frac{\pi}{2} \Big), \qquad
+# \beta_t = \min\Big( 1 - \frac{f\big(\tfrac{t+1}{T}\big)}{f\big(\tfrac{t}{T}\big)},\; \beta_{\max} \Big), \qquad
 # \bar\alpha_t = \prod_{i=0}^{t} (1 - \beta_i), \qquad t = 0 \dots T-1
 # $$
 #
@@ -691,19 +691,19 @@ check("04-d", TimeEmbedding)
 
 # %%
 my_embedding = use("04-d", TimeEmbedding)
-codes = my_embedding(32)(torch.arange(1000)).detach()
+codes = my_embedding(64)(torch.arange(1000)).detach()
 alike = F.cosine_similarity(codes[[100, 500, 900], None], codes[None], dim=-1)
 with style():
     figure = new_figure(9, 3.0)
     left, right = figure.subplots(1, 2)
-    shown_codes = left.imshow(codes[::8].T, aspect="auto", extent=(0, 1000, 32, 0), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+    shown_codes = left.imshow(codes[::8].T, aspect="auto", extent=(0, 1000, 64, 0), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
     left.set(xlabel="time t", ylabel="number of the code", title="the code of every time: sines above, cosines below")
     figure.colorbar(shown_codes, ax=left)
     for index, (t, row) in enumerate(zip((100, 500, 900), alike, strict=True)):
         right.plot(row, label=f"t = {t}", **{key: value for key, value in line_style(index).items() if key != "marker"})
     right.set(xlabel="another time", ylabel="cosine of the two codes", title="near times have near codes", ylim=(-0.05, 1.25))
     right.legend(frameon=False, ncols=3, loc="upper center")
-record("time_codes", figure, "The code of the time, here 32 numbers: fast waves tell neighbours apart, slow ones tell early from late.", piece=provenance("04-d"))
+record("time_codes", figure, "The code of the time, 64 numbers: fast waves tell neighbours apart, slow ones tell early from late.", piece=provenance("04-d"))
 
 # %% [markdown] lang="en"
 # The code goes through two linear layers and then into *every* residual block, where it sets a scale and a shift of each channel:
@@ -884,17 +884,16 @@ display(record(
     f"Live, {run.steps} steps from random weights: the training loss, and the loss by noise level on {settings.level_patches} held-out patches. For comparison {origin('ddpm_patches_small')}.",
     piece=provenance("04-a", "04-d", "04-e", "04-f"),
 ))  # fmt: skip
-bars = {t: float(plan.alpha_bar[t]) for t in level_times}
-print("time                       " + "".join(f"{t:9d}" for t in level_times))
-for name, values in curves.items():
-    print(f"{name:27s}" + "".join(f"{value:9.4f}" for value in values))
-print("the same errors, told as errors of the picture: times (1 - alpha-bar) / alpha-bar")
-for name, values in curves.items():
-    print(f"{name:27s}" + "".join(f"{value * (1 - bars[t]) / bars[t]:9.4f}" for t, value in zip(level_times, values, strict=True)))
-print(f"{'mid-grey, whatever it sees':27s}" + "".join(f"{float(level_patches.square().mean()):9.4f}" for _ in level_times))
+noise_table = pd.DataFrame(curves, index=level_times).T
+ratio = np.array([(1 - float(plan.alpha_bar[t])) / float(plan.alpha_bar[t]) for t in level_times])
+picture_table = noise_table * ratio
+picture_table.loc["mid-grey, whatever it sees"] = float(level_patches.square().mean())
+for name, kind, numbers in (("noise_errors", "noise", noise_table), ("picture_errors", "picture", picture_table)):
+    shown_numbers = numbers.round(4).rename_axis(f"error of the {kind} at t =").reset_index()
+    display(record(name, shown_numbers, f"Squared error of the {kind} by noise level on {settings.level_patches} held-out patches, measured in this run.", piece=provenance("04-a", "04-d", "04-e", "04-f")))
 
 # %% [markdown] lang="en"
-# An answer of zero has loss 1: that is about where the untrained network begins. The loss falls first at the **right**, where $x_t$ is nearly all noise and "give back what you see" is a good answer. That is most of what the quick fall of the training loss shows, and it means little. The second block of numbers tells why: who wants the *picture* out of the noise multiplies the squared
+# An answer of zero has loss 1: that is about where the untrained network begins. The loss falls first at the **right**, where $x_t$ is nearly all noise and "give back what you see" is a good answer. That is most of what the quick fall of the training loss shows, and it means little. The second table tells why: who wants the *picture* out of the noise multiplies the squared
 # error by $(1 - \bar\alpha_t) / \bar\alpha_t$, which is tiny at the left and huge at the right. Wherever a number is above the last line, answering plain grey would be the better guess of the picture. A network that predicts $v$, as the shipped one does, has less trouble there: at the right end $v$ *is* the picture (up to its sign).
 #
 # The left end is hard for another reason: the noise is so weak that it hides in the texture of the picture, and it takes a good model of pictures to tell the two apart. Compare the live curves with the shipped one level by level: where did more training help?
@@ -907,9 +906,7 @@ print(f"{'mid-grey, whatever it sees':27s}" + "".join(f"{float(level_patches.squ
 count = settings.sample_count
 start_noise = starting_noise((count, 3, settings.patch, settings.patch), 900, device)
 drawn_live = to_image(ddim.sample(plan, run.model, start_noise, steps=min(20, settings.sample_steps), spacing="trailing"))
-t_begin = time.perf_counter()
 drawn = prior.sample(start_noise, steps=settings.sample_steps)
-seconds_of_sampling = time.perf_counter() - t_begin
 real = crops(photos["test"], count, seed=21).to(device)
 record(
     "samples",
@@ -1038,7 +1035,7 @@ by_steps = {}
 for steps in settings.quality_steps:
     t_begin = time.perf_counter()
     by_steps[steps] = draw_pictures(quality_noise, steps)
-    print(f"{steps:4d} steps: {(time.perf_counter() - t_begin) / settings.quality_count:.3f} s a patch")
+    print(f"{steps:4d} {'step' if steps == 1 else 'steps'}: {(time.perf_counter() - t_begin) / settings.quality_count:.3f} s a patch")
 few_of_them = {str(steps): pictures[:6] for steps, pictures in by_steps.items()}
 slider = step_slider(few_of_them)
 record("steps", film({f"{name} steps" if name != "1" else "1 step": pictures for name, pictures in few_of_them.items()}), f"The same noise drawn with more and more steps of DDIM, eta 0 ({origin('ddpm_patches_small')}).", piece=provenance("04-g"))
@@ -1132,7 +1129,7 @@ record("quality_table", quality, f"The same in numbers, measured in this run wit
 # Read the table from below: it says what the number can see. It has sharp eyes for grain and hardly any for a light blur, because many real patches are out of focus anyway.
 #
 # - **Steps.** The distance falls steeply up to four steps, a little more up to eight, and then it *rises* again. The list under the figure says why: the finest detail ends up too strong, and from two steps on every longer chain brings out more of it. The estimates of a short chain are blurred, and that hides the grain of this network. *Where* a curve ends says how good the **network** is; how *soon* it gets there says how good the **sampler** is. Better networks gain from more steps for longer.
-# - **The network.** No number of steps brings it near the grey band. Most of the distance is in the spreads, which are about half of what they should be: the drawn patches are too much alike. Real patches are now and then perfectly smooth, or all black and white; these are always something in between.
+# - **The network.** No number of steps brings it into the grey band. Most of the distance is in the spreads, which are about half of what they should be: the drawn patches are too much alike. Real patches are now and then perfectly smooth, or all black and white; these are always something in between.
 # - **eta.** With $\eta = 1$ and few steps, every step throws in much new noise and few steps are left to take it out again: at four steps it is clearly the worse of the two. At sixteen it is not: fresh noise also covers up what went wrong before.
 # - **Focus.** The right panel compares picture with picture. It says that the *paths* are still followed more exactly when the statistics gain nothing any more: a good sampler for a network that is not.
 #
@@ -1305,7 +1302,7 @@ def gaussian_prior(A, y, shape, steps):
 
 
 targets = held_out[6 : 6 + settings.ddnm_images]
-restored, table = {}, []
+restored, table, pictures_of = {}, [], {}
 for number, (name, A) in enumerate(operators.items()):
     y = A(targets)
     rows = {
@@ -1316,12 +1313,22 @@ for number, (name, A) in enumerate(operators.items()):
     restored[name] = rows
     scores = {row: psnr(pictures.clamp(0, 1), targets) for row, pictures in rows.items()}
     table.append({"measurement": name, **{row: float(values.mean()) for row, values in scores.items()}, "largest |A x - y|": float((A(rows["DDNM"]) - y).abs().max())})
-    figure = film(
+    pictures_of[name] = film(
         {"original": targets[:4], **{row: pictures[:4] for row, pictures in rows.items()}},
         notes={row: [f"{float(value):.1f} dB" for value in values[:4]] for row, values in scores.items()},
         title=f"{name}: {told[name]}",
     )
-    display(record(f"ddnm_{number + 1}", figure, f"DDNM, {name} ({told[name]}), {settings.ddnm_steps} steps, the first of {len(targets)} held-out patches ({origin('ddpm_patches_small')}).", piece=provenance("04-g", "04-h")))
+
+
+def caption(name):
+    return f"DDNM, {name} ({told[name]}), {settings.ddnm_steps} steps, the first of {len(targets)} held-out patches ({origin('ddpm_patches_small')})."
+
+
+pieces = provenance("04-g", "04-h")
+display(record("ddnm_inpainting", pictures_of["inpainting"], caption("inpainting"), piece=pieces))
+display(record("ddnm_super_resolution", pictures_of["super-resolution"], caption("super-resolution"), piece=pieces))
+display(record("ddnm_colourisation", pictures_of["colourisation"], caption("colourisation"), piece=pieces))
+display(record("ddnm_compressed_sensing", pictures_of["compressed sensing"], caption("compressed sensing"), piece=pieces))
 
 # %%
 table = pd.DataFrame(table)
@@ -1336,8 +1343,8 @@ record("ddnm_table", shown_table, f"PSNR (dB) of {len(targets)} held-out patches
 # %%
 for row in table.to_dict("records"):
     gain, against = row["DDNM"] - row["A⁺y"], row["DDNM"] - row["Gaussian prior"]
-    verdict = "beats the Gaussian prior" if against > 0.2 else "is about as good as the Gaussian prior" if against > -0.2 else "is behind the Gaussian prior"
-    print(f"{row['measurement']:18s} one sample of DDNM: {gain:+.2f} dB over the pseudo-inverse; it {verdict} ({against:+.2f} dB)")
+    verdict = "ahead of" if against > 0.2 else "about as good as" if against > -0.2 else "behind"
+    print(f"{row['measurement']:18s} {gain:+6.2f} dB over the pseudo-inverse; {verdict} the Gaussian prior ({against:+.2f} dB)")
 
 # %% [markdown] lang="en"
 # The last column is the strong point: whatever the network thinks, the result agrees with the measurement, to rounding. The PSNR needs an honest reading.
@@ -1563,7 +1570,7 @@ record(
 #
 # **The pictures.** Colours go together, and soft areas lie beside blotches of texture. What the patches of section 7 did not have is the softness: no edge is as clean as in the row of real patches, and in smooth places there is a fine grid. Look back at the decoded photographs: both are there already, so the decoder is to blame and not the chain. Objects there are none: this is a small autoencoder and a small denoiser after forty minutes of training in all.
 #
-# **For restoration the ceiling matters.** Fine texture is what did not come through (hair, cracks, the legs of an insect), and even flat areas changed their colour a little. All this is lost before any damage is repaired. A restorer that works in the latent loses detail twice, once by the damage and once by the squeezing. This is one reason why lesson 05 goes another way. (How a latent diffusion would be told what to restore: the code of the damaged picture joins $z$ as further channels, or a list of vectors, a text for instance, comes in by cross-attention. `course_lib/diffusion/latent.py` has both.)
+# **For restoration the ceiling matters.** Fine texture is what did not come through (hair, scratches, the leaves on the rock), and even flat areas changed their colour a little. All this is lost before any damage is repaired. A restorer that works in the latent loses detail twice, once by the damage and once by the squeezing. This is one reason why lesson 05 goes another way. (How a latent diffusion would be told what to restore: the code of the damaged picture joins $z$ as further channels, or a list of vectors, a text for instance, comes in by cross-attention. `course_lib/diffusion/latent.py` has both.)
 
 # %% [markdown] lang="en"
 # ## 11 · Trap box: where it goes wrong silently
@@ -1585,7 +1592,7 @@ record(
 # - A diffusion model is a denoiser for every noise level. The closed form makes it trainable, the posterior makes it walk.
 # - $\bar\alpha$ is the whole process. A schedule decides how many steps go into which kind of detail.
 # - The same network serves every sampler. Few steps cost quality, and how much can be measured.
-# - A generative prior restores what a measurement *fixes* exactly and *invents* the rest plausibly. One model, any linear damage, no training: an all-in-one model of another kind than PromptIR. But it must be *told* $A$, it needs dozens of runs of the network for a patch, and haze or a moving camera are not so simple a matrix.
+# - A generative prior restores what a measurement *fixes* exactly and *invents* the rest plausibly. One model, any linear damage, no training: an all-in-one model of another kind than PromptIR. But it must be *told* $A$, it needs dozens of runs of the network for a patch, and haze or a moving camera are not so simple a matrix. And it is as good as its prior: with one as small as ours a formula was better where PSNR decides.
 #
 # Lesson 05 asks: why start from pure noise at all, when the damaged picture is at hand?
 
