@@ -32,6 +32,7 @@ from course_lib.diffusion.chain import starting_noise
 from course_lib.diffusion.ddpm import DDPM
 from course_lib.diffusion.rddm import RDDM
 from course_lib.images import pad_to_multiple
+from course_lib.models.equaliser import bands
 from course_lib.models.official import CheckpointError, read_checkpoint
 from course_lib.models.unet import UNet, embed_time
 from course_lib.models.unet_parts import ResidualBlock, unshuffle_down
@@ -129,13 +130,6 @@ class PromptUNet(UNet):
         x = self.final_res_block(torch.cat([x, start], dim=1), time)
         gains = self.gains(F.silu(time)).view(-1, 5, 3, 1, 1)
         return F.pixel_shuffle(self.final_conv(x), 2) + (gains * bands(pair[:, 3:])).sum(dim=1)
-
-
-def bands(image: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 5, 3, H, W): three scales of detail, what is left of the image, and a constant. The first four add up to it."""
-    means = [image, *(F.avg_pool2d(image, side, 1, side // 2, count_include_pad=False) for side in (3, 7, 15))]
-    details = [fine - coarse for fine, coarse in zip(means, means[1:], strict=False)]
-    return torch.stack([*details, means[-1], torch.ones_like(image)], dim=1)
 
 
 class WholeResidual(RDDM):
